@@ -1,0 +1,3 @@
+//! Entry point: parse, call, exit.
+
+fn main() {}
