@@ -1,1 +1,20 @@
-//! To be written.
+//! The versioned document that one run leaves: what was executed, what it changed, what the
+//! witness saw, and the verdict.
+//!
+//! The document never holds a password, a bind value or a row.
+
+mod document;
+mod evidence;
+mod finding;
+mod ledger;
+pub mod render;
+mod statement;
+mod summary;
+mod witnessed;
+
+pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};
+pub use finding::{Finding, Severity};
+pub use ledger::{Ledger, SequenceMoved};
+pub use statement::{Lock, ServerError, Statement, StatementOutcome};
+pub use summary::Summary;
+pub use witnessed::{CatalogueClass, CatalogueMove, Witnessed};

@@ -1,1 +1,11 @@
-//! To be written.
+//! What a catalogue is, without any I/O: snapshot, fingerprint, difference, state.
+
+mod difference;
+mod fingerprint;
+mod snapshot;
+mod state;
+
+pub use difference::{Change, Difference};
+pub use fingerprint::Fingerprint;
+pub use snapshot::{ObjectId, Snapshot};
+pub use state::{State, StateDigest, VersionTable};

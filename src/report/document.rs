@@ -1,0 +1,112 @@
+//! The document itself.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Finding, Ledger, Statement, Witnessed};
+use crate::schema::{Difference, State};
+use crate::verdict::Verdict;
+
+/// The version of the document's format. Readers refuse a greater one.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The identity of one run: in the cluster the Job's name, elsewhere random. It is part of
+/// `application_name` (`drydock/<run>`), so it is at most 50 bytes of `[a-z0-9-]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+/// What kind of run the document describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// A rehearsal that was rolled back.
+    DryRun,
+    /// A real upgrade.
+    Upgrade,
+}
+
+/// Which database the run met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Database {
+    /// `system_identifier` of `pg_control_system()`, as text; empty when the role may not read it.
+    pub system_identifier: String,
+    /// The timeline.
+    pub timeline: u32,
+    /// `current_database()`.
+    pub name: String,
+    /// `server_version` as the server writes it.
+    pub server_version: String,
+    /// The major version, e.g. 18.
+    pub major: u32,
+    /// `current_user`.
+    pub role: String,
+    /// Bytes, by `pg_database_size`; `None` when it was not asked for.
+    pub size_bytes: Option<u64>,
+}
+
+/// What the rehearsal says the upgrade will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Prediction {
+    /// The state before.
+    pub before: State,
+    /// The state just before the rollback.
+    pub predicted: State,
+    /// What changed between the two.
+    pub difference: Difference,
+}
+
+/// One run, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format: u32,
+    /// The writer's own version.
+    pub drydock: String,
+    /// Which run.
+    pub run: RunId,
+    /// Counts from 1 for each input.
+    pub attempt: u32,
+    /// Dry run or upgrade.
+    pub phase: Phase,
+    /// The outcome.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// One sentence: what happened, where, what to do.
+    pub message: String,
+    /// True when the command ran, succeeded, and was assigned no transaction id.
+    pub nothing_to_do: bool,
+    /// The migration command, word by word.
+    pub command: Vec<String>,
+    /// The preset: `alembic` or `generic`.
+    pub tool: String,
+    /// The command's own exit code, when it ended by itself.
+    pub command_exit: Option<i32>,
+    /// The last lines that the command wrote, passwords removed; at most 16 KiB.
+    pub command_output: String,
+    /// When the run began.
+    pub started: Timestamp,
+    /// When the verdict was known.
+    pub finished: Timestamp,
+    /// How long the command itself ran, in milliseconds.
+    pub command_millis: u64,
+    /// Which database; `None` when it was never reached.
+    pub database: Option<Database>,
+    /// What was executed, in order. Bounded: see `statements_omitted`.
+    pub statements: Vec<Statement>,
+    /// Statements beyond the bound.
+    pub statements_omitted: u64,
+    /// What a reader should know besides the verdict.
+    pub findings: Vec<Finding>,
+    /// In a dry run the prediction, in an upgrade what really happened.
+    pub prediction: Option<Prediction>,
+    /// In an upgrade the digest of the evidence that it was bound to.
+    pub bound_to: Option<crate::verdict::EvidenceDigest>,
+    /// What the witness saw. `None` in an upgrade.
+    pub witness: Option<Witnessed>,
+    /// What a rollback does not undo.
+    pub ledger: Ledger,
+}

@@ -1,0 +1,29 @@
+//! What a rollback does not undo, with figures.
+
+use serde::{Deserialize, Serialize};
+
+/// A sequence whose value is another than before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SequenceMoved {
+    /// Qualified name.
+    pub name: String,
+    /// `last_value` before, `None` when it could not be read or was never called.
+    pub before: Option<i64>,
+    /// `last_value` after.
+    pub after: Option<i64>,
+}
+
+/// Everything that stays although the transaction was rolled back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ledger {
+    /// Sequences that moved while the rehearsal ran.
+    pub sequences: Vec<SequenceMoved>,
+    /// Bytes of write-ahead log written in the whole cluster meanwhile, an upper bound.
+    pub wal_bytes: Option<u64>,
+    /// Growth of the database's files in bytes: dead rows and pages that VACUUM will reuse.
+    pub bloat_bytes: Option<i64>,
+    /// Standbys that replayed our locks; `None` when the role may not see them.
+    pub standbys: Option<u32>,
+}
