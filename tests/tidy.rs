@@ -1,0 +1,313 @@
+//! The shape of the tree: directions between modules, sizes of files, names, purity.
+//!
+//! ARCHITECTURE.md says why each rule is there; a rule that needs an exception means that the
+//! structure is wrong.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines before a file's own tests. Above it, a file holds two concepts.
+const HARD_CAP: usize = 600;
+
+/// What each part may name, besides itself. A file belongs to the longest part that is a prefix.
+const DIRECTIONS: &[(&str, &[&str])] = &[
+    ("verdict", &[]),
+    ("schema", &[]),
+    ("telemetry", &[]),
+    ("report", &["schema", "verdict"]),
+    ("api", &["verdict"]),
+    ("postgres", &["schema"]),
+    ("rehearsal/wire", &[]),
+    ("rehearsal/sql", &[]),
+    (
+        "rehearsal/transaction",
+        &["rehearsal/wire", "rehearsal/sql", "report", "verdict"],
+    ),
+    (
+        "rehearsal/proxy",
+        &[
+            "rehearsal/wire",
+            "rehearsal/sql",
+            "rehearsal/transaction",
+            "postgres",
+            "report",
+            "verdict",
+            "schema",
+        ],
+    ),
+    ("witness", &["postgres", "schema", "report", "verdict"]),
+    ("guard", &["postgres", "schema", "report", "verdict"]),
+    (
+        "dock",
+        &[
+            "rehearsal",
+            "witness",
+            "guard",
+            "postgres",
+            "schema",
+            "report",
+            "verdict",
+            "api",
+        ],
+    ),
+    ("operator/gate", &["api"]),
+    (
+        "operator/pipeline",
+        &["api", "report", "verdict", "schema", "operator/gate"],
+    ),
+    (
+        "operator/resources",
+        &["api", "report", "verdict", "operator/pipeline"],
+    ),
+    ("operator", &["api", "report", "verdict", "schema"]),
+];
+
+/// Parts without I/O, clock, environment or randomness.
+const PURE: &[&str] = &[
+    "verdict",
+    "schema",
+    "report",
+    "api",
+    "rehearsal/wire",
+    "rehearsal/sql",
+    "rehearsal/transaction",
+    "operator/pipeline",
+    "operator/gate",
+    "operator/resources",
+    "dock/plan",
+];
+
+/// What a pure part never names.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "tokio::",
+    "SystemTime::now",
+    "Instant::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "rand::",
+    "kube::Client",
+    "kube::client",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Path below `src` without the ending, with the text that comes before the file's own tests.
+fn sources() -> BTreeMap<String, String> {
+    let src = root().join("src");
+    files_below(&src, "rs")
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(&src).unwrap().with_extension("");
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
+            (name.display().to_string(), code.to_owned())
+        })
+        .collect()
+}
+
+fn is_below(path: &str, part: &str) -> bool {
+    path == part
+        || path
+            .strip_prefix(part)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn without_comments(code: &str) -> String {
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Every path that the code names with `crate::`, groups opened: `crate::rehearsal::{sql, wire}` is
+/// `rehearsal/sql` and `rehearsal/wire`.
+fn named(code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for rest in without_comments(code).split("crate::").skip(1) {
+        open(String::new(), &mut rest.chars().peekable(), &mut paths);
+    }
+    paths
+}
+
+/// Reads one path from `chars`, and all that a `{…}` behind it opens.
+fn open(
+    mut path: String,
+    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    paths: &mut Vec<String>,
+) {
+    while let Some(&c) = chars.peek() {
+        match c {
+            ':' => {
+                chars.next();
+                if chars.peek() == Some(&':') {
+                    chars.next();
+                    path.push('/');
+                }
+            }
+            '{' => {
+                chars.next();
+                while !matches!(chars.peek(), None | Some('}')) {
+                    match chars.peek() {
+                        Some(c) if c.is_whitespace() || *c == ',' => {
+                            chars.next();
+                        }
+                        Some(c) if c.is_alphanumeric() || *c == '_' => {
+                            open(path.clone(), chars, paths)
+                        }
+                        _ => return,
+                    }
+                }
+                chars.next();
+                return;
+            }
+            c if c.is_alphanumeric() || c == '_' => {
+                path.push(c);
+                chars.next();
+            }
+            _ => break,
+        }
+    }
+    paths.push(path.trim_end_matches('/').to_owned());
+    // `name as other`
+    while chars.peek().is_some_and(|c| !matches!(c, ',' | '}' | ';')) && chars.peek() == Some(&' ')
+    {
+        chars.next();
+        while chars
+            .peek()
+            .is_some_and(|c| c.is_alphanumeric() || *c == '_')
+        {
+            chars.next();
+        }
+    }
+}
+
+#[test]
+fn groups_in_use_lines_are_opened() {
+    let code = "use crate::rehearsal::{sql, wire::{frame, startup as s}};\nlet x = crate::report::Lock {};";
+    let mut found = named(code);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "rehearsal/sql",
+            "rehearsal/wire/frame",
+            "rehearsal/wire/startup",
+            "report/Lock"
+        ]
+    );
+}
+
+#[test]
+fn modules_point_one_way() {
+    let mut wrong = Vec::new();
+    for (file, code) in sources() {
+        let Some((part, allowed)) = DIRECTIONS
+            .iter()
+            .filter(|(part, _)| is_below(&file, part))
+            .max_by_key(|(part, _)| part.len())
+        else {
+            continue;
+        };
+        for path in named(&code) {
+            if is_below(&path, part) || allowed.iter().any(|a| is_below(&path, a)) {
+                continue;
+            }
+            let path = path.replace('/', "::");
+            wrong.push(format!(
+                "src/{file}.rs names crate::{path}, but {part} may not"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_parts_name_no_io_no_clock_no_environment_and_no_randomness() {
+    let mut wrong = Vec::new();
+    for (file, code) in sources() {
+        if PURE.iter().any(|part| is_below(&file, part)) {
+            let code = without_comments(&code);
+            wrong.extend(
+                IMPURE
+                    .iter()
+                    .filter(|name| code.contains(**name))
+                    .map(|name| format!("src/{file}.rs names {name}")),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_holds_two_concepts() {
+    let long: Vec<String> = sources()
+        .iter()
+        .map(|(file, code)| (file, code.lines().count()))
+        .filter(|(_, lines)| *lines > HARD_CAP)
+        .map(|(file, lines)| format!("src/{file}.rs: {lines} lines before its tests"))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    let vague = [
+        "utils", "util", "helpers", "helper", "common", "manager", "types", "misc", "mod",
+    ];
+    let found: Vec<String> = sources()
+        .into_keys()
+        .filter(|file| file.split('/').any(|name| vague.contains(&name)))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let marks = [
+        "todo!(",
+        "unimplemented!(",
+        "#[ignore",
+        "FIXME",
+        "To be written.",
+    ];
+    let mut found = Vec::new();
+    for folder in ["src", "tests"] {
+        for path in files_below(&root().join(folder), "rs") {
+            if path.ends_with("tests/tidy.rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            found.extend(
+                marks
+                    .iter()
+                    .filter(|mark| text.contains(**mark))
+                    .map(|mark| format!("{}: {mark}", path.display())),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
