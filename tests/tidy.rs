@@ -311,3 +311,23 @@ fn nothing_is_left_undone() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+/// The same list as `[bans]` in deny.toml, checked here too because it needs no tool.
+#[test]
+fn no_crate_that_we_avoid_is_locked() {
+    let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let banned: Vec<&str> = deny
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("{ name = \"")?.split('"').next())
+        .collect();
+    assert!(
+        banned.contains(&"aws-lc-rs"),
+        "deny.toml no longer lists what is banned"
+    );
+    let found: Vec<&&str> = banned
+        .iter()
+        .filter(|name| lock.contains(&format!("\nname = \"{name}\"\n")))
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+}
