@@ -1,1 +1,8 @@
-//! To be written.
+//! Running the user's commands: locally, and as the steps of a pod.
+//!
+//! The side that holds the database and the side that runs the command are the same two parts in
+//! both places; only the `link` between them differs.
+
+pub mod link;
+pub mod runner;
+pub mod tool;
