@@ -14,7 +14,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
         sa.Column("name", sa.Text, nullable=False, unique=True),
         sa.Column("kind", sa.Enum("asset", "liability", name="account_kind", schema="ledger"), nullable=False),
-        sa.Column("opened", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column("opened", sa.DateTime(timezone=True), server_default=sa.text("'2026-01-01 00:00+00'"), nullable=False),
         schema="ledger",
     )
     op.create_table(

@@ -1,0 +1,203 @@
+"""What drydock costs on one machine: each figure is a ratio or a difference within one run.
+
+    python benches/local.py DRYDOCK POSTGRES_BIN LAB
+
+Direct and rehearsed runs alternate, so that a busy minute hits both; medians are compared.
+"""
+
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+import project
+
+REVISIONS = 60
+ROUNDS = 7
+ROUND_TRIPS = 20_000
+COPY_BYTES = 1 << 30
+COPY_CHUNK = ("x" * 1022 + "\n").encode() * 64
+
+drydock, binaries, lab = sys.argv[1:4]
+alembic = str(Path(sys.executable).parent / "alembic")
+rows: list[tuple[str, str, str, str, bool]] = []
+
+
+def report(what: str, direct: str, docked: str, figure: str, holds: bool) -> None:
+    rows.append((what, direct, docked, figure, holds))
+    print(f"{'ok  ' if holds else 'MISS'} {what}: {figure} (direct {direct}, drydock {docked})", flush=True)
+
+
+@contextmanager
+def server():
+    """A throw-away server that ends with this process; fsync stays on."""
+    folder = Path(tempfile.mkdtemp(prefix="drydock-bench-"))
+    folder.chmod(0o755)
+    port = random.randrange(20_000, 30_000)
+    (folder / "postgresql.conf").write_text(
+        "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nshared_buffers = '512MB'\nmax_wal_size = '8GB'\n"
+    )
+    (folder / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+    supervisor = subprocess.Popen(
+        [f"{lab}/postgres-server.sh", binaries, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    print(f"start {port}", file=supervisor.stdin, flush=True)
+    if supervisor.stdout.readline() != "ok\n":
+        sys.exit("PostgreSQL did not start")
+    try:
+        yield f"postgresql://postgres@127.0.0.1:{port}"
+    finally:
+        supervisor.stdin.close()
+        supervisor.wait()
+
+
+@contextmanager
+def database(base: str):
+    name = f"bench_{random.randrange(1 << 32):x}"
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute("CHECKPOINT")
+        try:
+            yield f"{base}/{name}"
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def rehearsal(url: str):
+    """An open dry dock: the URL to connect to, and its process."""
+    process = subprocess.Popen(
+        [drydock, "rehearse", "--listen", "127.0.0.1:0", "--database-url", url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    address = process.stdout.readline().strip()
+    try:
+        yield address, process.pid
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        if process.wait() != 0:
+            sys.exit(f"the rehearsal of a benchmark ended with {process.returncode}")
+
+
+def seconds(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def run(command: list[str], url: str, folder: Path) -> None:
+    environment = os.environ | {"DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg://", 1)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{command} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+
+
+def migrations(base: str) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="drydock-bench-project-"))
+    shutil.rmtree(folder)
+    project.generate(folder, REVISIONS)
+    command = [alembic, "upgrade", "head"]
+    direct, docked, whole = [], [], []
+    for _ in range(ROUNDS):
+        with database(base) as url:
+            direct.append(seconds(lambda: run(command, url, folder)))
+        with database(base) as url, rehearsal(url) as (address, _):
+            docked.append(seconds(lambda: run(command, address, folder)))
+        with database(base) as url:
+            whole.append(seconds(lambda: run([drydock, "rehearse", "--", *command], url, folder)))
+    shutil.rmtree(folder)
+    d, r, w = map(statistics.median, (direct, docked, whole))
+    report(
+        f"Alembic, {REVISIONS} revisions: the command through the rehearsal",
+        f"{d:.2f} s", f"{r:.2f} s", f"{r / d:.2f} times", r <= 1.15 * d,
+    )
+    report(
+        f"Alembic, {REVISIONS} revisions: all of `drydock rehearse`",
+        f"{d:.2f} s", f"{w:.2f} s", f"{w - r:+.2f} s on top of the command", w <= 1.15 * d + 1,
+    )
+
+
+def round_trips(base: str) -> None:
+    def microseconds(url: str, ask: str) -> float:
+        with psycopg.connect(url, autocommit=True) as connection:
+            link = connection.pgconn
+            ask = {"simple": lambda: link.exec_(b"SELECT 1"), "extended": lambda: link.exec_params(b"SELECT 1", None)}[ask]
+            ask()
+            times = []
+            for _ in range(ROUND_TRIPS):
+                start = time.perf_counter_ns()
+                ask()
+                times.append(time.perf_counter_ns() - start)
+            return statistics.median(times) / 1000
+
+    with database(base) as url, rehearsal(url) as (address, _):
+        for protocol in ("simple", "extended"):
+            pairs = [(microseconds(url, protocol), microseconds(address, protocol)) for _ in range(3)]
+            d, r = (statistics.median(side) for side in zip(*pairs))
+            report(
+                f"`SELECT 1`, one round trip, {protocol} query",
+                f"{d:.0f} µs", f"{r:.0f} µs", f"{r - d:+.0f} µs", r - d <= 80,
+            )
+
+
+def copy(base: str) -> None:
+    def load(url: str) -> tuple[float, float]:
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE bulk (line text)")
+
+            def come_in() -> None:
+                with connection.cursor().copy("COPY bulk FROM STDIN") as stream:
+                    for _ in range(COPY_BYTES // len(COPY_CHUNK)):
+                        stream.write(COPY_CHUNK)
+
+            def go_out() -> None:
+                with connection.cursor().copy("COPY bulk TO STDOUT") as stream:
+                    total = sum(len(block) for block in stream)
+                if abs(total - COPY_BYTES) > len(COPY_CHUNK):
+                    sys.exit(f"COPY gave {total} bytes back")
+
+            times = seconds(come_in), seconds(go_out)
+            connection.rollback()
+            return times
+
+    pairs, peak = [], 0
+    for _ in range(3):
+        with database(base) as url:
+            direct = load(url)
+        with database(base) as url, rehearsal(url) as (address, pid):
+            docked = load(address)
+            status = Path(f"/proc/{pid}/status").read_text()
+            peak = max(peak, int(next(l for l in status.splitlines() if l.startswith("VmHWM")).split()[1]))
+        pairs.append((direct, docked))
+    for index, way in enumerate(("in", "out")):
+        d = statistics.median(direct[index] for direct, _ in pairs)
+        r = statistics.median(docked[index] for _, docked in pairs)
+        report(f"COPY of 1 GiB {way}", f"{d:.2f} s", f"{r:.2f} s", f"{d / r:.2f} of the direct speed", d / r >= 0.8)
+    report("memory of drydock during COPY", "–", f"{peak / 1024:.0f} MiB", "at the peak", peak <= 64 * 1024)
+
+
+with server() as base:
+    print(f"{os.cpu_count()} CPUs, {psycopg.connect(f'{base}/postgres').execute('SHOW server_version').fetchone()[0]}")
+    wanted = sys.argv[4:] or ["migrations", "round_trips", "copy"]
+    for name in wanted:
+        {"migrations": migrations, "round_trips": round_trips, "copy": copy}[name](base)
+
+print("\n| what | directly | with drydock | |\n|---|---|---|---|")
+for what, direct, docked, figure, _ in rows:
+    print(f"| {what} | {direct} | {docked} | {figure} |")
+sys.exit(0 if all(holds for *_, holds in rows) else 1)

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# The pipeline without a cluster, on a throw-away PostgreSQL: one release is applied, two are stopped.
+set -euo pipefail
+demo=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$demo/..
+source "$demo/narrate.sh"
+drydock=${DRYDOCK:-$root/target/release/drydock}
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+postgres=$("$root/tests/lab/lab" postgres path 18)
+client=$("$root/tests/lab/lab" postgres client)
+python=$("$root/tests/projects/python")
+mkdir -p "$folder/bin"
+ln -s "$drydock" "$folder/bin/drydock"
+export PATH=$folder/bin:$python:$PATH PYTHONDONTWRITEBYTECODE=1
+
+chapter "A throw-away PostgreSQL 18"
+# The server ends when this script does, however that happens: it reads the pipe that dies with it.
+server=$(mktemp -d)
+chmod 755 "$server"
+port=$((20000 + RANDOM % 10000))
+printf '%s\n' "listen_addresses = '127.0.0.1'" "unix_socket_directories = ''" "fsync = off" >"$server/postgresql.conf"
+printf '%s\n' "host all postgres 127.0.0.1/32 trust" "host all all 127.0.0.1/32 scram-sha-256" >"$server/pg_hba.conf"
+coproc SERVER { exec "$root/tests/lab/postgres-server.sh" "$postgres" "$server"; }
+echo "start $port" >&"${SERVER[1]}"
+read -r answer <&"${SERVER[0]}"
+[[ $answer == ok ]] || wrong "PostgreSQL did not start"
+admin=postgresql://postgres@127.0.0.1:$port
+"$client/psql" -qX "$admin/postgres" -c "CREATE ROLE orders LOGIN PASSWORD 'dry'" -c "CREATE DATABASE orders OWNER orders"
+export DATABASE_URL=postgresql+psycopg://orders:dry@127.0.0.1:$port/orders
+ask() { "$client/psql" -qXAt "$admin/orders" -c "$1"; }
+dump() { "$client/pg_dump" --restrict-key=demo "$admin/orders"; }
+say "DATABASE_URL=$DATABASE_URL"
+
+release() {
+  rm -rf "$folder/app"
+  "$root/examples/orders/assemble" "$1" "$folder/app"
+  cd "$folder/app"
+}
+
+chapter "orders v1, the release that is running: 1,000 orders"
+release v1
+alembic -q upgrade head 2>/dev/null || wrong "v1 could not be migrated"
+say "SELECT count(*) FROM orders: $(ask 'SELECT count(*) FROM orders')"
+
+chapter "orders v2, a good release: five revisions add orders.currency"
+release v2
+ends 0 drydock run --yes -- alembic upgrade head
+[[ $(ask 'SELECT version_num FROM alembic_version') == 0006 ]] || wrong "v2 was not applied"
+good "applied: $(ask "SELECT string_agg(n || ' orders in ' || currency, ', ' ORDER BY currency) FROM (SELECT currency, count(*) AS n FROM orders GROUP BY 1) AS c")"
+
+stopped() {
+  release "$1"
+  dump >"$folder/before.sql"
+  ends 1 drydock run --yes -- alembic upgrade head
+  dump >"$folder/after.sql"
+  cmp -s "$folder/before.sql" "$folder/after.sql" || wrong "the database is not as it was"
+  good "nothing was applied: pg_dump before and after are the same, byte by byte"
+}
+
+chapter "orders v3-broken: a misspelt column in the third of five revisions"
+stopped v3-broken
+
+chapter "orders v3-commit: every statement succeeds, and COMMIT fails (a deferred foreign key)"
+stopped v3-commit
