@@ -34,7 +34,7 @@ pub enum Verdict {
     /// The database is no longer in the state that was rehearsed; nothing was written.
     Drift,
     /// The real upgrade failed.
-    UpgradeFailed,
+    UpgradeFailed(UpgradeFailure),
     /// The real upgrade succeeded but landed on another state than the rehearsal predicted.
     UpgradeDiverged,
     /// A person or the system stopped the run; it was rolled back and verified.
@@ -127,6 +127,19 @@ pub enum Environment {
     Configuration,
 }
 
+/// Where a failed upgrade left the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum UpgradeFailure {
+    /// The database is exactly in the state before: nothing was applied.
+    NothingApplied,
+    /// The command failed, but the database is exactly in the predicted state.
+    AllApplied,
+    /// Strictly between the two: some of it was applied.
+    Partial,
+    /// Nobody can know: the attempt was interrupted and the states do not tell. A person decides.
+    Unknown,
+}
+
 impl Verdict {
     /// The process exit code; see [`ExitCode`].
     #[must_use]
@@ -139,7 +152,7 @@ impl Verdict {
             Self::BudgetExceeded(_) => ExitCode::BudgetExceeded,
             Self::Environment(_) => ExitCode::Environment,
             Self::Drift => ExitCode::Drift,
-            Self::UpgradeFailed => ExitCode::UpgradeFailed,
+            Self::UpgradeFailed(_) => ExitCode::UpgradeFailed,
             Self::UpgradeDiverged => ExitCode::UpgradeDiverged,
             Self::Interrupted => ExitCode::Interrupted,
         }
@@ -162,7 +175,7 @@ impl Verdict {
         match self {
             Self::RollbackNotVerified => 9,
             Self::UpgradeDiverged => 8,
-            Self::UpgradeFailed => 7,
+            Self::UpgradeFailed(_) => 7,
             Self::BudgetExceeded(_) => 6,
             Self::NotRehearsed(_) => 5,
             Self::Failed => 4,

@@ -223,7 +223,7 @@ fn headline(report: &Report) -> (String, Tone) {
         Verdict::BudgetExceeded(_) => ("BUDGET EXCEEDED", Tone::Bad),
         Verdict::Environment(_) => ("NOT STARTED", Tone::Bad),
         Verdict::Drift => ("DRIFT", Tone::Bad),
-        Verdict::UpgradeFailed => ("UPGRADE FAILED", Tone::Bad),
+        Verdict::UpgradeFailed(_) => ("UPGRADE FAILED", Tone::Bad),
         Verdict::UpgradeDiverged => ("UPGRADE DIVERGED", Tone::Bad),
         Verdict::Interrupted => ("INTERRUPTED", Tone::Warning),
     };
