@@ -1,0 +1,22 @@
+//! From everything that was recorded to one verdict and one sentence.
+
+mod dry_run;
+mod upgrade;
+
+pub use dry_run::dry_run;
+pub use upgrade::{After, upgrade};
+
+use super::record::Said;
+
+/// Of several sayings the one that must be reported; of equals the first.
+fn worst(sayings: impl IntoIterator<Item = Said>) -> Option<Said> {
+    sayings.into_iter().reduce(|first, second| {
+        let worst = first.verdict.clone().worst(second.verdict.clone());
+        if worst == first.verdict { first } else { second }
+    })
+}
+
+/// A shell-like rendering of a command for messages.
+fn words(command: &[String]) -> String {
+    command.join(" ")
+}

@@ -1,0 +1,349 @@
+//! The verdict on a dry run.
+
+use super::{words, worst};
+use crate::dock::link::How;
+use crate::dock::record::{DryRun, Said};
+use crate::report::{Statement, StatementOutcome, Witnessed};
+use crate::verdict::{Environment, NotRehearsed, RollbackProof, Verdict};
+
+/// Decides. `witness` is what the witness saw, or why it could not look; `None` when the rehearsal
+/// never opened, so that there is nothing to prove.
+#[must_use]
+pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Said {
+    let sayings = [
+        witness.and_then(|witness| rollback(record, witness)),
+        record.guard.clone(),
+        record.rehearsal.verdict.clone(),
+        record.broken.clone(),
+        command(record),
+        record.interrupted.then(interrupted).filter(|_| !is_open(record)),
+    ];
+    worst(sayings.into_iter().flatten()).unwrap_or_else(|| passed(record))
+}
+
+fn is_open(record: &DryRun) -> bool {
+    record.command.is_empty()
+}
+
+fn rollback(record: &DryRun, witness: Result<&Witnessed, &str>) -> Option<Said> {
+    let message = match witness {
+        Err(reason) => format!(
+            "it could not be verified that nothing was left behind: {reason}; look at the database \
+             before anything else"
+        ),
+        Ok(witness) => match witness.rollback {
+            RollbackProof::Verified => return None,
+            RollbackProof::Violated => {
+                let mut found = Vec::new();
+                if let (Some(xid), Some(status)) = (witness.xid, witness.xact_status.as_deref()) {
+                    if status != "aborted" {
+                        found.push(format!("transaction {xid} is {status}"));
+                    }
+                }
+                found.extend(
+                    witness
+                        .moved
+                        .iter()
+                        .filter(|moved| moved.attributed_to.is_none())
+                        .map(|moved| format!("{} moved", moved.catalogue)),
+                );
+                found.extend(witness.leftovers.iter().cloned());
+                if record.bypass {
+                    found.push("a session of the command went around the rehearsal".to_owned());
+                }
+                let found = if found.is_empty() {
+                    "the database is not as it was".to_owned()
+                } else {
+                    found.join("; ")
+                };
+                format!(
+                    "something was left behind: {found}. Look at the database before anything else{}",
+                    bypass_advice(record)
+                )
+            }
+            RollbackProof::Unknown => format!(
+                "it is not provable that nothing was left behind{}",
+                if witness.not_covered.is_empty() {
+                    String::new()
+                } else {
+                    format!(
+                        ": this role cannot read {}",
+                        witness.not_covered.join(", ")
+                    )
+                }
+            ),
+        },
+    };
+    Some(Said::new(Verdict::RollbackNotVerified, message))
+}
+
+fn bypass_advice(record: &DryRun) -> &'static str {
+    if record.bypass || !record.rehearsal.connected {
+        "; does the command read its database's address from the variable that drydock sets \
+         (--env NAME, or database.exposeAs)?"
+    } else {
+        ""
+    }
+}
+
+fn interrupted() -> Said {
+    Said::new(
+        Verdict::Interrupted,
+        "stopped before it ended; everything was rolled back",
+    )
+}
+
+/// What the command's own end says. A command that we ended says nothing by it.
+fn command(record: &DryRun) -> Option<Said> {
+    let failing = failing(&record.rehearsal.statements);
+    let ended = record.ended.as_ref()?;
+    let name = words(&record.command);
+    let said = match &ended.how {
+        How::Exited { code: 0 } if record.rehearsal.connected => return None,
+        How::Exited { code: 0 } => Said::new(
+            Verdict::NotRehearsed(NotRehearsed::NeverConnected),
+            format!(
+                "`{name}` ended without ever connecting to the rehearsal; does it read its \
+                 database's address from the variable that drydock sets (--env NAME, or \
+                 database.exposeAs)?"
+            ),
+        ),
+        How::Exited { code } => Said::new(
+            Verdict::Failed,
+            match failing {
+                Some((number, error)) => {
+                    format!("statement {number} failed: {error}")
+                }
+                None if !record.rehearsal.connected => format!(
+                    "`{name}` ended with exit code {code} before it connected to the database; its \
+                     own output says why"
+                ),
+                None => format!(
+                    "`{name}` ended with exit code {code} although every statement succeeded; its \
+                     own output says why"
+                ),
+            },
+        ),
+        How::Signalled { signal } => Said::new(
+            Verdict::Failed,
+            format!("`{name}` was killed by signal {signal}, which drydock did not send"),
+        ),
+        How::NotStarted { reason } => {
+            Said::new(Verdict::Environment(Environment::CommandNotStarted), reason.clone())
+        }
+        How::Lost => Said::new(
+            Verdict::Environment(Environment::CommandNotStarted),
+            format!(
+                "the container that ran `{name}` is gone and did not say how the command ended; \
+                 was it evicted or out of memory?"
+            ),
+        ),
+        How::Stopped => return None,
+    };
+    Some(said)
+}
+
+/// The statement that a failed command most likely failed on: the last one that got an error.
+fn failing(statements: &[Statement]) -> Option<(usize, String)> {
+    statements
+        .iter()
+        .enumerate()
+        .rev()
+        .find_map(|(index, statement)| match &statement.outcome {
+            StatementOutcome::Error(error) => {
+                Some((index + 1, format!("ERROR {}: {}", error.code, error.message)))
+            }
+            _ => None,
+        })
+}
+
+/// Whether the command ran well and was assigned no transaction id.
+pub(in crate::dock) fn nothing_to_do(record: &DryRun) -> bool {
+    !is_open(record) && record.rehearsal.connected && record.rehearsal.xid.is_none()
+}
+
+fn passed(record: &DryRun) -> Said {
+    let statements = record.rehearsal.statements.len() as u64 + record.rehearsal.omitted;
+    let message = if nothing_to_do(record) {
+        "nothing is pending: the command connected, ended well and wrote nothing".to_owned()
+    } else if is_open(record) && !record.rehearsal.connected {
+        "nobody connected; nothing was done and nothing was left behind".to_owned()
+    } else {
+        format!(
+            "{} ran in a transaction that was rolled back; the rollback is verified",
+            if statements == 1 {
+                "one statement".to_owned()
+            } else {
+                format!("all {statements} statements")
+            }
+        )
+    };
+    Said::new(Verdict::Passed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dock::link::Ended;
+    use crate::dock::record::Rehearsed;
+    use crate::report::{CatalogueClass, CatalogueMove, RunId, ServerError};
+    use crate::verdict::Budget;
+
+    fn statement(outcome: StatementOutcome) -> Statement {
+        Statement {
+            text: "COMMIT".into(),
+            client: 1,
+            transaction: Some(1),
+            micros: 5,
+            outcome,
+            locks: vec![],
+        }
+    }
+
+    fn record(how: How) -> DryRun {
+        DryRun {
+            run: RunId("r".into()),
+            started: jiff::Timestamp::UNIX_EPOCH,
+            database: None,
+            command: vec!["alembic".into(), "upgrade".into(), "head".into()],
+            tool: "alembic".into(),
+            ended: Some(Ended {
+                how,
+                output: String::new(),
+                millis: 1,
+            }),
+            rehearsal: Rehearsed {
+                connected: true,
+                xid: Some(7),
+                gapless: true,
+                statements: vec![statement(StatementOutcome::Done {
+                    tag: "COMMIT".into(),
+                })],
+                ..Rehearsed::default()
+            },
+            guard: None,
+            bypass: false,
+            prediction: None,
+            interrupted: false,
+            broken: None,
+        }
+    }
+
+    fn witness(rollback: RollbackProof) -> Witnessed {
+        Witnessed {
+            rollback,
+            xid: Some(7),
+            xact_status: Some("aborted".into()),
+            unchanged: vec![],
+            moved: vec![],
+            not_covered: vec![],
+            nothing_committed_meanwhile: false,
+            leftovers: vec![],
+            millis: 1,
+        }
+    }
+
+    fn decided(record: &DryRun) -> Said {
+        dry_run(record, Some(Ok(&witness(RollbackProof::Verified))))
+    }
+
+    #[test]
+    fn a_command_that_succeeds_passes() {
+        assert_eq!(
+            decided(&record(How::Exited { code: 0 })).verdict,
+            Verdict::Passed
+        );
+    }
+
+    #[test]
+    fn a_command_that_wrote_nothing_has_nothing_to_do() {
+        let mut record = record(How::Exited { code: 0 });
+        record.rehearsal.xid = None;
+        assert!(nothing_to_do(&record));
+        assert!(decided(&record).message.starts_with("nothing is pending"));
+    }
+
+    #[test]
+    fn an_exit_code_other_than_zero_fails_even_when_every_statement_succeeded() {
+        let said = decided(&record(How::Exited { code: 1 }));
+        assert_eq!(said.verdict, Verdict::Failed);
+        assert!(said.message.contains("although every statement succeeded"));
+    }
+
+    #[test]
+    fn a_failure_names_the_statement_and_the_servers_words() {
+        let mut record = record(How::Exited { code: 1 });
+        record
+            .rehearsal
+            .statements
+            .push(statement(StatementOutcome::Error(ServerError {
+                code: "23503".into(),
+                message: "violates foreign key constraint".into(),
+                constraint: None,
+                table: None,
+            })));
+        assert_eq!(
+            decided(&record).message,
+            "statement 2 failed: ERROR 23503: violates foreign key constraint"
+        );
+    }
+
+    #[test]
+    fn a_command_that_never_connected_is_not_rehearsed_although_it_succeeded() {
+        let mut record = record(How::Exited { code: 0 });
+        record.rehearsal.connected = false;
+        assert_eq!(
+            decided(&record).verdict,
+            Verdict::NotRehearsed(NotRehearsed::NeverConnected)
+        );
+    }
+
+    #[test]
+    fn what_the_guard_ended_is_no_failure_of_the_migration() {
+        let mut record = record(How::Stopped);
+        record.guard = Some(Said::new(
+            Verdict::BudgetExceeded(Budget::Blocking),
+            "blocked",
+        ));
+        assert_eq!(
+            decided(&record).verdict,
+            Verdict::BudgetExceeded(Budget::Blocking)
+        );
+    }
+
+    #[test]
+    fn nothing_outranks_a_rollback_that_is_not_proven() {
+        let mut record = record(How::Exited { code: 1 });
+        record.guard = Some(Said::new(
+            Verdict::BudgetExceeded(Budget::Blocking),
+            "blocked",
+        ));
+        record.bypass = true;
+        let mut violated = witness(RollbackProof::Violated);
+        violated.moved.push(CatalogueMove {
+            catalogue: "pg_class".into(),
+            class: CatalogueClass::Real,
+            attributed_to: None,
+        });
+        let said = dry_run(&record, Some(Ok(&violated)));
+        assert_eq!(said.verdict, Verdict::RollbackNotVerified);
+        assert!(said.message.contains("pg_class moved"));
+        assert!(said.message.contains("went around"));
+        for unproven in [Ok(&witness(RollbackProof::Unknown)), Err("no connection")] {
+            assert_eq!(
+                dry_run(&record, Some(unproven)).verdict,
+                Verdict::RollbackNotVerified
+            );
+        }
+    }
+
+    #[test]
+    fn an_interrupted_run_says_so_and_an_open_rehearsal_ends_well_by_it() {
+        let mut stopped = record(How::Stopped);
+        stopped.interrupted = true;
+        assert_eq!(decided(&stopped).verdict, Verdict::Interrupted);
+        stopped.command.clear();
+        stopped.ended = None;
+        assert_eq!(decided(&stopped).verdict, Verdict::Passed);
+    }
+}

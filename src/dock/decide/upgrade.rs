@@ -1,0 +1,346 @@
+//! The verdict on a real upgrade.
+
+use super::words;
+use crate::dock::link::How;
+use crate::dock::record::{Said, Upgrade};
+use crate::report::Prediction;
+use crate::schema::{Change, Difference, State};
+use crate::verdict::{Environment, UpgradeFailure, Verdict};
+
+/// The database after the upgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// Its state.
+    pub state: State,
+    /// What really changed since the upgrade began.
+    pub difference: Difference,
+}
+
+/// Decides. `predicted` is the dry run's evidence, `after` what was read once the command had
+/// ended, or why it could not be read.
+#[must_use]
+pub fn upgrade(record: &Upgrade, predicted: &Prediction, after: Result<&After, &str>) -> Said {
+    if let (Some(broken), None) = (&record.broken, &record.ended) {
+        return broken.clone();
+    }
+    let after = match after {
+        Ok(after) => after,
+        Err(reason) => {
+            return Said::new(
+                Verdict::UpgradeFailed(UpgradeFailure::Unknown),
+                format!(
+                    "the database could not be read after the upgrade: {reason}; it is not known \
+                     where the upgrade ended"
+                ),
+            );
+        }
+    };
+    if record.already_applied {
+        return Said::new(
+            Verdict::Passed,
+            "the database was in the predicted state already; nothing was run",
+        );
+    }
+    match record.ended.as_ref().map(|ended| &ended.how) {
+        Some(How::Exited { code: 0 }) => landed(predicted, after),
+        Some(How::NotStarted { reason }) => Said::new(
+            Verdict::Environment(Environment::CommandNotStarted),
+            format!("{reason} (the upgrade was not started)"),
+        ),
+        Some(How::Exited { code }) => failed(
+            record,
+            predicted,
+            after,
+            &format!("`{}` ended with exit code {code}", words(&record.command)),
+            true,
+        ),
+        Some(How::Signalled { signal }) => failed(
+            record,
+            predicted,
+            after,
+            &format!("`{}` was killed by signal {signal}", words(&record.command)),
+            false,
+        ),
+        Some(How::Stopped) => failed(
+            record,
+            predicted,
+            after,
+            &format!("`{}` was stopped", words(&record.command)),
+            false,
+        ),
+        Some(How::Lost) | None => failed(
+            record,
+            predicted,
+            after,
+            &format!("it is not known how `{}` ended", words(&record.command)),
+            false,
+        ),
+    }
+}
+
+fn landed(predicted: &Prediction, after: &After) -> Said {
+    let unlike = unlike(predicted, after);
+    if unlike.is_empty() {
+        return Said::new(
+            Verdict::Passed,
+            "the database is exactly in the state that was rehearsed",
+        );
+    }
+    Said::new(
+        Verdict::UpgradeDiverged,
+        format!(
+            "the upgrade succeeded, but landed on another state than the rehearsal predicted: {}",
+            some(&unlike)
+        ),
+    )
+}
+
+/// `by_itself`: the command gave up on its own, so whatever it had not committed is gone.
+fn failed(
+    record: &Upgrade,
+    predicted: &Prediction,
+    after: &After,
+    what: &str,
+    by_itself: bool,
+) -> Said {
+    let same_states = predicted.before == predicted.predicted;
+    let (failure, consequence) = if same_states && !record.remembers && !by_itself {
+        (
+            UpgradeFailure::Unknown,
+            "the migration changes data only and no version table says whether it was committed; \
+             a person has to look before it is retried",
+        )
+    } else if !same_states && unlike(predicted, after).is_empty() {
+        (
+            UpgradeFailure::AllApplied,
+            "the database is nevertheless exactly in the state that was rehearsed",
+        )
+    } else if after.state == predicted.before {
+        (
+            UpgradeFailure::NothingApplied,
+            "the database is exactly as it was before",
+        )
+    } else {
+        (
+            UpgradeFailure::Partial,
+            "the database is neither as before nor as rehearsed: some of it was applied",
+        )
+    };
+    Said::new(
+        Verdict::UpgradeFailed(failure),
+        format!("{what}; {consequence}"),
+    )
+}
+
+/// Everything in which what happened is not what was predicted, by object.
+fn unlike(predicted: &Prediction, after: &After) -> Vec<String> {
+    let mut found = Vec::new();
+    let expected: std::collections::BTreeMap<_, _> = predicted.difference.iter().collect();
+    let happened: std::collections::BTreeMap<_, _> = after.difference.iter().collect();
+    for (id, change) in &expected {
+        match happened.get(id) {
+            None => found.push(format!(
+                "{} {} was predicted to be {} and was not",
+                id.kind,
+                id.identity,
+                participle(change)
+            )),
+            Some(other) if other != change => found.push(format!(
+                "{} {} was {} otherwise than predicted",
+                id.kind,
+                id.identity,
+                participle(other)
+            )),
+            Some(_) => {}
+        }
+    }
+    for (id, change) in &happened {
+        if !expected.contains_key(id) {
+            found.push(format!(
+                "{} {} was {}, which nobody predicted",
+                id.kind,
+                id.identity,
+                participle(change)
+            ));
+        }
+    }
+    for (name, table) in &predicted.predicted.versions {
+        let is = after.state.versions.get(name);
+        if is.map(|is| &is.rows) != Some(&table.rows) {
+            let shown = |rows: Option<&Vec<String>>| {
+                rows.map_or_else(|| "no table".to_owned(), |rows| rows.join(", "))
+            };
+            found.push(format!(
+                "{name} holds {} instead of {}",
+                shown(is.and_then(|is| is.rows.as_ref())),
+                shown(table.rows.as_ref())
+            ));
+        }
+    }
+    found
+}
+
+fn participle(change: &Change) -> &'static str {
+    match change {
+        Change::Added { .. } => "added",
+        Change::Removed { .. } => "removed",
+        Change::Altered { .. } => "altered",
+    }
+}
+
+fn some(found: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = found
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    if found.len() > SHOWN {
+        text.push_str(&format!("; and {} more", found.len() - SHOWN));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dock::link::Ended;
+    use crate::report::RunId;
+    use crate::schema::{Fingerprint, ObjectId, Snapshot, VersionTable};
+
+    fn snapshot(objects: &[(&str, &str)]) -> Snapshot {
+        objects
+            .iter()
+            .map(|(identity, body)| {
+                (
+                    ObjectId {
+                        kind: "column".into(),
+                        identity: (*identity).into(),
+                    },
+                    (*body).into(),
+                )
+            })
+            .collect()
+    }
+
+    fn state(snapshot: &Snapshot, version: &str) -> State {
+        State {
+            fingerprint: Fingerprint::of(snapshot),
+            versions: [(
+                "public.alembic_version".to_owned(),
+                VersionTable {
+                    name: "public.alembic_version".into(),
+                    rows: Some(vec![version.into()]),
+                },
+            )]
+            .into(),
+        }
+    }
+
+    fn prediction() -> Prediction {
+        let (before, predicted) = (snapshot(&[]), snapshot(&[("t.note", "1")]));
+        Prediction {
+            before: state(&before, "a"),
+            predicted: state(&predicted, "b"),
+            difference: Difference::between(&before, &predicted),
+        }
+    }
+
+    fn after(objects: &[(&str, &str)], version: &str) -> After {
+        let now = snapshot(objects);
+        After {
+            state: state(&now, version),
+            difference: Difference::between(&snapshot(&[]), &now),
+        }
+    }
+
+    fn record(how: How) -> Upgrade {
+        Upgrade {
+            run: RunId("r".into()),
+            started: jiff::Timestamp::UNIX_EPOCH,
+            database: None,
+            command: vec!["alembic".into()],
+            tool: "alembic".into(),
+            remembers: true,
+            bound_to: None,
+            ended: Some(Ended {
+                how,
+                output: String::new(),
+                millis: 1,
+            }),
+            already_applied: false,
+            interrupted: false,
+            broken: None,
+        }
+    }
+
+    #[test]
+    fn an_upgrade_passes_only_on_the_predicted_state() {
+        let record = record(How::Exited { code: 0 });
+        let decided = |after: &After| upgrade(&record, &prediction(), Ok(after));
+        assert_eq!(
+            decided(&after(&[("t.note", "1")], "b")).verdict,
+            Verdict::Passed
+        );
+        for (other, named) in [
+            (after(&[("t.note", "2")], "b"), "t.note was added otherwise"),
+            (after(&[], "b"), "t.note was predicted to be added"),
+            (after(&[("t.note", "1")], "c"), "holds c instead of b"),
+            (
+                after(&[("t.note", "1"), ("t.x", "1")], "b"),
+                "t.x was added, which nobody predicted",
+            ),
+        ] {
+            let said = decided(&other);
+            assert_eq!(said.verdict, Verdict::UpgradeDiverged);
+            assert!(said.message.contains(named), "{}", said.message);
+        }
+    }
+
+    #[test]
+    fn a_failed_upgrade_says_where_the_database_is() {
+        let record = record(How::Exited { code: 1 });
+        for (after, failure) in [
+            (after(&[], "a"), UpgradeFailure::NothingApplied),
+            (after(&[("t.note", "1")], "b"), UpgradeFailure::AllApplied),
+            (after(&[("t.note", "1")], "a"), UpgradeFailure::Partial),
+        ] {
+            assert_eq!(
+                upgrade(&record, &prediction(), Ok(&after)).verdict,
+                Verdict::UpgradeFailed(failure)
+            );
+        }
+    }
+
+    #[test]
+    fn equal_states_never_prove_that_an_interrupted_data_migration_was_applied() {
+        let mut data_only = prediction();
+        data_only.predicted = data_only.before.clone();
+        data_only.difference = Difference::default();
+        let mut lost = record(How::Lost);
+        lost.remembers = false;
+        assert_eq!(
+            upgrade(&lost, &data_only, Ok(&after(&[], "a"))).verdict,
+            Verdict::UpgradeFailed(UpgradeFailure::Unknown)
+        );
+        lost.remembers = true;
+        assert_eq!(
+            upgrade(&lost, &data_only, Ok(&after(&[], "a"))).verdict,
+            Verdict::UpgradeFailed(UpgradeFailure::NothingApplied)
+        );
+    }
+
+    #[test]
+    fn an_upgrade_that_cannot_be_looked_at_is_unknown() {
+        assert_eq!(
+            upgrade(
+                &record(How::Exited { code: 0 }),
+                &prediction(),
+                Err("no connection")
+            )
+            .verdict,
+            Verdict::UpgradeFailed(UpgradeFailure::Unknown)
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! What the side that held the database says of a run; the witness decides over it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::link::Ended;
+use crate::report::{Database, Finding, Prediction, RunId, Statement};
+use crate::verdict::{EvidenceDigest, Verdict};
+
+/// A verdict with its sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The outcome.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What happened, where, what to do.
+    pub message: String,
+}
+
+impl Said {
+    /// Joins the two.
+    #[must_use]
+    pub fn new(verdict: Verdict, message: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            message: message.into(),
+        }
+    }
+}
+
+/// A dry run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRun {
+    /// Which run.
+    pub run: RunId,
+    /// When it began.
+    pub started: Timestamp,
+    /// Which database.
+    pub database: Option<Database>,
+    /// The command; empty for an open rehearsal.
+    pub command: Vec<String>,
+    /// The preset's name.
+    pub tool: String,
+    /// How the command ended; `None` for an open rehearsal and for a command that never started.
+    pub ended: Option<Ended>,
+    /// What the rehearsal saw.
+    pub rehearsal: Rehearsed,
+    /// Why the guard ended the run, if it did.
+    pub guard: Option<Said>,
+    /// Whether a session that went around the rehearsal was seen.
+    pub bypass: bool,
+    /// What the upgrade will do, as far as the command came.
+    pub prediction: Option<Prediction>,
+    /// A person or the system stopped the run.
+    pub interrupted: bool,
+    /// The sidecar crashed or the run never began; says why.
+    pub broken: Option<Said>,
+}
+
+/// The rehearsal's own part of a dry run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rehearsed {
+    /// Whether the command ever connected.
+    pub connected: bool,
+    /// The top transaction id that the migration caused to be assigned.
+    pub xid: Option<u64>,
+    /// Whether every answer was as expected.
+    pub gapless: bool,
+    /// What was executed.
+    pub statements: Vec<Statement>,
+    /// Statements beyond the bound.
+    pub omitted: u64,
+    /// What was observed.
+    pub findings: Vec<Finding>,
+    /// The rehearsal's own verdict, when it has one.
+    pub verdict: Option<Said>,
+}
+
+/// A real upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgrade {
+    /// Which run.
+    pub run: RunId,
+    /// When it began.
+    pub started: Timestamp,
+    /// Which database.
+    pub database: Option<Database>,
+    /// The command.
+    pub command: Vec<String>,
+    /// The preset's name.
+    pub tool: String,
+    /// Whether the tool remembers what it has applied.
+    pub remembers: bool,
+    /// The evidence that it was bound to.
+    pub bound_to: Option<EvidenceDigest>,
+    /// How the command ended; `None` when it was not started.
+    pub ended: Option<Ended>,
+    /// The database was in the predicted state already, so nothing was run.
+    pub already_applied: bool,
+    /// A person or the system stopped the run.
+    pub interrupted: bool,
+    /// The sidecar crashed or the run never began; says why.
+    pub broken: Option<Said>,
+}
