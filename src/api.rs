@@ -1,1 +1,36 @@
-//! To be written.
+//! The custom resource `Migration`: the one configuration language, in the cluster and with `-f`.
+//!
+//! The specification is data only; what it means is decided in `dock` (how a command is run) and in
+//! `operator` (when). The CRD that the cluster validates with is generated from these structures
+//! ([`crd`]), and a local file is checked against the very same schema ([`from_yaml`]).
+
+mod database;
+mod digest;
+mod file;
+mod migration;
+mod names;
+pub mod pod;
+mod quantity;
+pub mod reason;
+mod schema;
+mod status;
+mod template;
+
+pub use database::{
+    CaSource, CertSource, ConfigMapKey, DatabaseSpec, DatabaseTls, ExposeAs, SecretKey,
+    SecretSource,
+};
+pub use digest::{InputDigest, commands_digest, input_digest};
+pub use file::{FileError, from_yaml};
+pub use migration::{
+    AlembicSpec, BudgetSpec, CommandSpec, ConcurrentlySpec, DryRunSpec, Migration, MigrationSpec,
+    UpgradeSpec,
+};
+pub use names::{
+    CATEGORY, DEFAULT_EXPOSED_URL, FIELD_MANAGER, FINALIZER, GATE, LABEL_MIGRATION, LABEL_PHASE,
+    RELEASE_ANNOTATION, RETRY_ANNOTATION, RunPhase, WAIT_FIELD_MANAGER, job_name, run_id,
+};
+pub use quantity::{Bytes, Duration, QuantityError};
+pub use schema::{crd, crd_yaml};
+pub use status::{JobRecord, MigrationStatus, Outcome, Phase, Released, Run, condition, is_true};
+pub use template::Template;

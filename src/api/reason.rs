@@ -1,0 +1,73 @@
+//! The reasons of conditions and events: public API, like exit codes.
+
+/// The dry run is being started or runs.
+pub const DRY_RUN_IN_PROGRESS: &str = "DryRunInProgress";
+/// The upgrade is being started or runs.
+pub const UPGRADE_IN_PROGRESS: &str = "UpgradeInProgress";
+/// The dry run passed.
+pub const PASSED: &str = "Passed";
+/// The upgrade landed where the rehearsal predicted.
+pub const UPGRADED: &str = "Upgraded";
+/// The image is released.
+pub const RELEASED: &str = "Released";
+/// The image had been released before, with the same commands: nothing was run.
+pub const ALREADY_RELEASED: &str = "AlreadyReleased";
+/// The image was released by the annotation `drydock.dev/release`, without a migration.
+pub const RELEASED_BY_HAND: &str = "ReleasedByHand";
+/// The migration had nothing to do; the image was released without an upgrade.
+pub const NOTHING_TO_DO: &str = "NothingToDo";
+/// Not decided yet.
+pub const PENDING: &str = "Pending";
+/// `suspend` is true: nothing new is started.
+pub const SUSPENDED: &str = "Suspended";
+/// A new specification waits until an upgrade of an earlier one is known to have ended.
+pub const WAITING_FOR_UPGRADE: &str = "WaitingForUpgrade";
+
+/// The migration failed in the dry run.
+pub const FAILED: &str = "Failed";
+/// The command could not be rehearsed.
+pub const NOT_REHEARSED: &str = "NotRehearsed";
+/// The rehearsal was ended because it went past a budget.
+pub const BUDGET_EXCEEDED: &str = "BudgetExceeded";
+/// It is not proven that the rehearsal left nothing behind.
+pub const ROLLBACK_NOT_VERIFIED: &str = "RollbackNotVerified";
+/// The run's report could not be fetched, or is not the one that the witness announced.
+pub const EVIDENCE_LOST: &str = "EvidenceLost";
+/// The run could not reach, or not use, the database.
+pub const ENVIRONMENT: &str = "Environment";
+/// The database changed between dry run and upgrade, more often than it was rehearsed again.
+pub const DRIFT: &str = "Drift";
+/// The dry run was interrupted; it was rolled back.
+pub const INTERRUPTED: &str = "Interrupted";
+/// The dry run's pod is gone, or ended without a verdict.
+pub const DRY_RUN_LOST: &str = "DryRunLost";
+/// A Secret, or a key in one, does not exist.
+pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+/// A ConfigMap, or a key in one, does not exist.
+pub const CONFIG_MAP_NOT_FOUND: &str = "ConfigMapNotFound";
+/// An image cannot be pulled.
+pub const IMAGE_PULL_FAILED: &str = "ImagePullFailed";
+/// The image runs as root, which the pod's security context forbids.
+pub const RUN_AS_ROOT: &str = "RunAsRoot";
+/// A container cannot be created for another reason, e.g. a missing mount path.
+pub const CONTAINER_NOT_STARTED: &str = "ContainerNotStarted";
+/// A ResourceQuota leaves no room for the Job's pod.
+pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+/// Pod Security or an admission webhook refuses the Job's pod.
+pub const POD_FORBIDDEN: &str = "PodForbidden";
+/// No node can take the Job's pod.
+pub const UNSCHEDULABLE: &str = "Unschedulable";
+/// The API server refuses the Job.
+pub const JOB_REFUSED: &str = "JobRefused";
+
+/// The upgrade failed; what it committed before stays.
+pub const UPGRADE_FAILED: &str = "UpgradeFailed";
+/// The upgrade succeeded but landed on another state than predicted.
+pub const UPGRADE_DIVERGED: &str = "UpgradeDiverged";
+/// It is not known how the upgrade ended, or whether it has ended.
+pub const UPGRADE_UNKNOWN: &str = "UpgradeUnknown";
+
+/// A gate was removed from a pod. An event only.
+pub const GATE_REMOVED: &str = "GateRemoved";
+/// An image that already ran when the Migration was created was released. An event only.
+pub const ADOPTED: &str = "Adopted";

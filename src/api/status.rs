@@ -1,0 +1,228 @@
+//! What the controller says about a `Migration`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::digest::InputDigest;
+use crate::verdict::{EvidenceDigest, Verdict};
+
+/// The names of the conditions. `Reconciling` and `Stalled` exist only while they are True, as
+/// kstatus asks; the others always exist.
+pub mod condition {
+    /// The image of the specification is released and nothing is left to do.
+    pub const READY: &str = "Ready";
+    /// Work is going on, or waits for something that comes by itself.
+    pub const RECONCILING: &str = "Reconciling";
+    /// Nothing will happen any more until a person acts.
+    pub const STALLED: &str = "Stalled";
+    /// The migration command succeeded in the rehearsal.
+    pub const DRY_RUN_PASSED: &str = "DryRunPassed";
+    /// The witness proved that the rehearsal left nothing behind.
+    pub const ROLLBACK_VERIFIED: &str = "RollbackVerified";
+    /// The real upgrade landed where the rehearsal predicted, or nothing was pending.
+    pub const UPGRADED: &str = "Upgraded";
+    /// The image of the specification is released: its pods start.
+    pub const GATE_OPEN: &str = "GateOpen";
+}
+
+/// The status of a Migration.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationStatus {
+    /// The generation that this status is about; -1 before the first look.
+    #[serde(default = "never_observed")]
+    pub observed_generation: i64,
+    /// In one word, for people. Programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// See [`condition`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The present run: of the present input, or of an earlier one whose upgrade has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// Images whose migration was applied. Their pods may start, restart and scale.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<Released>,
+    /// The value of the retry annotation that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_retry: Option<String>,
+}
+
+/// A Migration's state in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Phase {
+    /// Nothing has been started.
+    Pending,
+    /// The rehearsal is being started or runs.
+    DryRun,
+    /// The upgrade is being started or runs.
+    Upgrading,
+    /// The image is released.
+    Released,
+    /// Stopped; the condition Stalled says why.
+    Stalled,
+    /// Suspended.
+    Suspended,
+}
+
+/// One pass of dry run and upgrade over one input.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// What is run.
+    pub input_digest: InputDigest,
+    /// The image of that input.
+    pub image: String,
+    /// The digest of its commands and database; see [`Released::commands`].
+    pub commands: String,
+    /// Counts from 1 for each input; each retry and each rehearsal after a drift is one more.
+    #[schemars(range(min = 1))]
+    pub attempt: u32,
+    /// Rehearsals that were repeated because the database had changed before the upgrade.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drifts: u32,
+    /// When this run began.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started: Timestamp,
+    /// The dry run's Job: written before the Job is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<JobRecord>,
+    /// The upgrade's Job: written before the Job is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<JobRecord>,
+    /// The digest of the dry run's report, once the report is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceDigest>,
+    /// The digest of the state that the dry run started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// The digest of the state that the upgrade must reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<String>,
+    /// The image as the dry run's pod named it after admission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<String>,
+    /// The image id that the node ran the dry run with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+}
+
+/// One Job of a run.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRecord {
+    /// The Job's name.
+    pub name: String,
+    /// Its UID, once it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// How a Job ended.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The reason, as in the conditions: see [`super::reason`].
+    pub reason: String,
+    /// The verdict's cause, when the verdict has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What happened, where.
+    pub message: String,
+    /// Whether the witness proved the rollback; absent when it could not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_verified: Option<bool>,
+    /// True when nothing was pending.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nothing_to_do: bool,
+    /// The digest of this run's report, when it is stored under the Job's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<EvidenceDigest>,
+    /// When it was known.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+}
+
+/// An image whose migration was applied.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// The image as the specification, or an adopted pod, named it.
+    pub image: String,
+    /// The image as it stood in the dry run's pod after admission, when that is another text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<String>,
+    /// The digest of the image that ran, when the node knew one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The digest of the commands and the database; absent for an image that was adopted or released
+    /// by hand, which then counts for any commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commands: Option<String>,
+    /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+}
+
+impl Default for MigrationStatus {
+    fn default() -> Self {
+        Self {
+            observed_generation: never_observed(),
+            phase: None,
+            conditions: Vec::new(),
+            run: None,
+            released: Vec::new(),
+            handled_retry: None,
+        }
+    }
+}
+
+impl MigrationStatus {
+    /// The condition of that type.
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|c| c.type_ == kind)
+    }
+}
+
+/// Whether a condition exists and is True.
+#[must_use]
+pub fn is_true(condition: Option<&Condition>) -> bool {
+    condition.is_some_and(|c| c.status == "True")
+}
+
+impl Outcome {
+    /// The cause of a verdict as one word, when it has one.
+    #[must_use]
+    pub fn cause_of(verdict: &Verdict) -> Option<String> {
+        match verdict {
+            Verdict::NotRehearsed(cause) => Some(format!("{cause:?}")),
+            Verdict::BudgetExceeded(cause) => Some(format!("{cause:?}")),
+            Verdict::Environment(cause) => Some(format!("{cause:?}")),
+            Verdict::Passed
+            | Verdict::Failed
+            | Verdict::RollbackNotVerified
+            | Verdict::Drift
+            | Verdict::UpgradeFailed
+            | Verdict::UpgradeDiverged
+            | Verdict::Interrupted => None,
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde calls
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What the schema writes into a new object, so that nobody takes it for looked at.
+const fn never_observed() -> i64 {
+    -1
+}

@@ -1,0 +1,25 @@
+//! The CRD's files are what the code generates.
+
+use std::{fs, path::Path};
+
+/// `UPDATE=1 cargo test --test crd_files` writes them anew.
+#[test]
+fn the_crd_files_are_as_generated() {
+    let generated = drydock::api::crd_yaml().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in [
+        "crds/migrations.drydock.dev.yaml",
+        "charts/drydock/files/migrations.drydock.dev.yaml",
+    ] {
+        let path = root.join(file);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &generated).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == generated,
+            "{file} is not what `drydock crd` prints: run `UPDATE=1 cargo test --test crd_files`"
+        );
+    }
+}
