@@ -1,1 +1,110 @@
-//! To be written.
+//! The command line: arguments in, one library call each, an exit code out.
+//!
+//! Standard output carries data only (a report, the CRD, the URL of an open rehearsal); everything
+//! else goes to standard error.
+
+mod output;
+mod report;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::verdict::ExitCode;
+
+/// Rehearse a database migration against the real PostgreSQL, prove the rollback, then upgrade.
+#[derive(Debug, Parser)]
+#[command(
+    name = "drydock",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
+Exit codes:
+  0 passed                  1 the migration failed       2 usage
+  3 not rehearsed           4 rollback not verified      5 budget exceeded
+  6 environment (retryable) 7 drift                      8 upgrade failed
+  9 upgrade diverged       10 `wait` timed out         130 interrupted, rolled back and verified"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Report(report::ReportArgs),
+    /// Print the CustomResourceDefinition as YAML
+    Crd,
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// Runs the program with its arguments (the program's own name first).
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output, mistakes to standard error.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Passed
+            };
+        }
+    };
+    let result = match cli.command {
+        Command::Crd => crate::api::crd_yaml()
+            .map_err(anyhow::Error::from)
+            .and_then(|yaml| print(&yaml)),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "drydock", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    };
+    result.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::Usage
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")?;
+    Ok(ExitCode::Passed)
+}
+
+/// `drydock: what: because: of what`, on standard error.
+fn complain(error: &anyhow::Error) {
+    let mut text = String::from("drydock: ");
+    for (index, cause) in error.chain().enumerate() {
+        if index > 0 {
+            text.push_str(": ");
+        }
+        text.push_str(&cause.to_string());
+    }
+    text.push('\n');
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,3 +1,7 @@
 //! Entry point: parse, call, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(u8::from(drydock::cli::run(std::env::args_os())))
+}

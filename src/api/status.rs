@@ -206,11 +206,11 @@ impl Outcome {
             Verdict::NotRehearsed(cause) => Some(format!("{cause:?}")),
             Verdict::BudgetExceeded(cause) => Some(format!("{cause:?}")),
             Verdict::Environment(cause) => Some(format!("{cause:?}")),
+            Verdict::UpgradeFailed(cause) => Some(format!("{cause:?}")),
             Verdict::Passed
             | Verdict::Failed
             | Verdict::RollbackNotVerified
             | Verdict::Drift
-            | Verdict::UpgradeFailed
             | Verdict::UpgradeDiverged
             | Verdict::Interrupted => None,
         }

@@ -12,7 +12,11 @@ use super::record::Said;
 fn worst(sayings: impl IntoIterator<Item = Said>) -> Option<Said> {
     sayings.into_iter().reduce(|first, second| {
         let worst = first.verdict.clone().worst(second.verdict.clone());
-        if worst == first.verdict { first } else { second }
+        if worst == first.verdict {
+            first
+        } else {
+            second
+        }
     })
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::tool::Tool;
+use super::tool::{Alembic, Generic, Tool};
+use crate::api::{ExposeAs, MigrationSpec};
+use crate::postgres::dialect::{Dialect, Entrance};
 
 /// One run, planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +30,35 @@ pub struct Budgets {
     pub duration: Duration,
 }
 
-impl Default for Budgets {
-    fn default() -> Self {
+impl Plan {
+    /// Plans the run that a specification describes. Image, template and Secret references are the
+    /// cluster's business and are not looked at.
+    #[must_use]
+    pub fn of(spec: &MigrationSpec) -> Self {
+        let tool = match (&spec.alembic, &spec.command) {
+            (Some(alembic), _) => Tool::Alembic(Alembic::new(
+                alembic.command.clone().unwrap_or_default(),
+                alembic.config.clone(),
+                alembic.x.clone(),
+                alembic.target.clone(),
+            )),
+            (None, Some(command)) => {
+                Tool::for_command(command.upgrade.clone(), command.version_tables.clone())
+            }
+            (None, None) => Tool::Generic(Generic::default()),
+        };
         Self {
-            blocking: Duration::from_millis(300),
-            duration: Duration::from_secs(600),
+            tool,
+            expose: Expose::of(&spec.database.exposed()),
+            budgets: Budgets {
+                blocking: spec.blocking_budget(),
+                duration: spec.duration_budget(),
+            },
+            upgrade_lock_timeout: spec.lock_timeout(),
+            substitute_below: spec.substitute_below(),
         }
     }
 }
-
-/// The default of [`Plan::substitute_below`].
-pub const SUBSTITUTE_BELOW: u64 = 64 << 20;
 
 /// The variables in which the command reads its database's address, by part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,113 +75,81 @@ pub struct Expose {
     pub password: Option<String>,
     /// The database.
     pub name: Option<String>,
-    /// Whether `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE` carry it too.
+    /// Whether libpq's own variables carry it too.
     pub libpq: bool,
 }
 
-/// An address as a command is to see it.
-#[derive(Clone, Copy)]
-pub struct Address<'a> {
-    /// The whole URL in the command's dialect.
-    pub url: &'a str,
-    /// Host or socket folder.
-    pub host: &'a str,
-    /// Port.
-    pub port: u16,
-    /// Role.
-    pub user: &'a str,
-    /// Password.
-    pub password: &'a str,
-    /// Database.
-    pub name: &'a str,
-    /// `options` of the startup packet, as libpq writes them; empty for none.
-    pub options: &'a str,
-}
-
-/// libpq's variables that would send the command elsewhere or fail against the rehearsal, which
-/// speaks plain TCP on loopback.
-const LIBPQ_ELSEWHERE: [&str; 12] = [
-    "PGHOSTADDR",
-    "PGSERVICE",
-    "PGSERVICEFILE",
-    "PGPASSFILE",
-    "PGSSLMODE",
-    "PGSSLROOTCERT",
-    "PGSSLCERT",
-    "PGSSLKEY",
-    "PGSSLNEGOTIATION",
-    "PGCHANNELBINDING",
-    "PGREQUIREAUTH",
-    "PGTARGETSESSIONATTRS",
-];
+/// drydock's own variable, which the command never needs.
+const OURS: &str = "DRYDOCK_DATABASE_URL";
 
 impl Expose {
-    /// The variables to set, in a fixed order.
+    fn of(names: &ExposeAs) -> Self {
+        Self {
+            url: names.url.iter().cloned().collect(),
+            host: names.host.clone(),
+            port: names.port.clone(),
+            user: names.user.clone(),
+            password: names.password.clone(),
+            name: names.name.clone(),
+            libpq: false,
+        }
+    }
+
+    /// The variables that lead to `entrance`, in a fixed order; `url` is the same in the command's
+    /// own notation.
     #[must_use]
-    pub fn variables(&self, address: Address<'_>) -> Vec<(String, String)> {
-        let port = address.port.to_string();
-        let mut variables: Vec<(String, String)> = self
-            .url
-            .iter()
-            .map(|name| (name.clone(), address.url.to_owned()))
-            .collect();
+    pub fn variables(&self, url: &str, entrance: &Entrance) -> Vec<(String, String)> {
+        let port = entrance.port.to_string();
+        let password = entrance.password.as_ref().map(|password| password.reveal());
+        let mut variables = Vec::new();
+        if self.libpq {
+            variables.extend(
+                Dialect::variables(entrance)
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value)),
+            );
+        }
+        variables.extend(self.url.iter().map(|name| (name.clone(), url.to_owned())));
         for (name, value) in [
-            (&self.host, address.host),
+            (&self.host, entrance.host.as_str()),
             (&self.port, port.as_str()),
-            (&self.user, address.user),
-            (&self.password, address.password),
-            (&self.name, address.name),
+            (&self.user, entrance.user.as_str()),
+            (&self.password, password.unwrap_or_default()),
+            (&self.name, entrance.database.as_str()),
         ] {
             if let Some(name) = name {
                 variables.push((name.clone(), value.to_owned()));
             }
         }
-        if self.libpq {
-            for (name, value) in [
-                ("PGHOST", address.host),
-                ("PGPORT", port.as_str()),
-                ("PGUSER", address.user),
-                ("PGPASSWORD", address.password),
-                ("PGDATABASE", address.name),
-            ] {
-                variables.push((name.to_owned(), value.to_owned()));
-            }
-            if !address.options.is_empty() {
-                variables.push(("PGOPTIONS".to_owned(), address.options.to_owned()));
-            }
-        }
         variables
     }
 
-    /// The variables to take away from a command that must meet the rehearsal and nothing else.
+    /// The variables to take away from a command that must meet the rehearsal and nothing else:
+    /// libpq's own would lead past a URL, too.
     #[must_use]
     pub fn removed(&self) -> Vec<String> {
-        let kept = |name: &&str| !self.url.iter().any(|kept| kept == name);
-        let mut removed: Vec<String> = ["DRYDOCK_DATABASE_URL"]
-            .into_iter()
-            .filter(kept)
+        std::iter::once(OURS)
+            .chain(Dialect::misleading_variables())
+            .filter(|name| !self.url.iter().any(|kept| kept == name))
             .map(str::to_owned)
-            .collect();
-        if self.libpq {
-            removed.extend(LIBPQ_ELSEWHERE.map(str::to_owned));
-        }
-        removed
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::url::Password;
 
-    const ADDRESS: Address<'_> = Address {
-        url: "postgresql+psycopg://u:p@127.0.0.1:6543/orders",
-        host: "127.0.0.1",
-        port: 6543,
-        user: "u",
-        password: "p",
-        name: "orders",
-        options: "",
-    };
+    fn entrance() -> Entrance {
+        Entrance {
+            host: "127.0.0.1".into(),
+            port: 6543,
+            user: "u".into(),
+            password: Some(Password::new("p")),
+            database: "orders".into(),
+        }
+    }
 
     #[test]
     fn every_named_variable_gets_its_part() {
@@ -171,35 +159,41 @@ mod tests {
             ..Expose::default()
         };
         assert_eq!(
-            expose.variables(ADDRESS),
+            expose.variables("postgresql://…", &entrance()),
             [
-                ("DATABASE_URL".to_owned(), ADDRESS.url.to_owned()),
-                ("ORDERS_DB".to_owned(), ADDRESS.url.to_owned()),
+                ("DATABASE_URL".to_owned(), "postgresql://…".to_owned()),
+                ("ORDERS_DB".to_owned(), "postgresql://…".to_owned()),
                 ("DB_PASS".to_owned(), "p".to_owned()),
             ]
         );
     }
 
     #[test]
-    fn libpq_variables_that_point_elsewhere_are_taken_away() {
+    fn variables_that_lead_elsewhere_are_taken_away() {
         let expose = Expose {
+            url: vec!["DATABASE_URL".into()],
             libpq: true,
             ..Expose::default()
         };
-        assert!(expose.removed().contains(&"PGHOSTADDR".to_owned()));
+        let removed = expose.removed();
+        assert!(removed.contains(&"PGHOSTADDR".to_owned()));
+        assert!(removed.contains(&"DRYDOCK_DATABASE_URL".to_owned()));
         assert!(
             expose
-                .variables(ADDRESS)
+                .variables("", &entrance())
                 .contains(&("PGPORT".to_owned(), "6543".to_owned()))
         );
     }
 
     #[test]
-    fn the_variable_that_holds_the_real_address_is_not_passed_on() {
-        let expose = Expose {
-            url: vec!["DATABASE_URL".into()],
-            ..Expose::default()
-        };
-        assert_eq!(expose.removed(), ["DRYDOCK_DATABASE_URL"]);
+    fn the_shortest_specification_is_alembic_to_its_head() {
+        let plan = Plan::of(&MigrationSpec {
+            alembic: Some(crate::api::AlembicSpec::default()),
+            ..MigrationSpec::default()
+        });
+        assert_eq!(plan.tool.command(), ["alembic", "upgrade", "head"]);
+        assert_eq!(plan.expose.url, ["DATABASE_URL"]);
+        assert_eq!(plan.budgets.blocking, Duration::from_millis(300));
+        assert_eq!(plan.substitute_below, 64 << 20);
     }
 }

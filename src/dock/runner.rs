@@ -46,7 +46,12 @@ pub async fn serve(
     };
     let ended = run(start, &mut link, output, stop).await;
     // A sidecar that is gone has already counted this command as lost.
-    if link.answers.send(Answer::Ended(ended.clone())).await.is_ok() {
+    if link
+        .answers
+        .send(Answer::Ended(ended.clone()))
+        .await
+        .is_ok()
+    {
         let _ = tokio::time::timeout(Duration::from_secs(10), async {
             while !matches!(link.orders.recv().await, Some(Order::Received) | None) {}
         })

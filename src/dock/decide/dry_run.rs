@@ -16,7 +16,10 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
         record.rehearsal.verdict.clone(),
         record.broken.clone(),
         command(record),
-        record.interrupted.then(interrupted).filter(|_| !is_open(record)),
+        record
+            .interrupted
+            .then(interrupted)
+            .filter(|_| !is_open(record)),
     ];
     worst(sayings.into_iter().flatten()).unwrap_or_else(|| passed(record))
 }
@@ -66,10 +69,7 @@ fn rollback(record: &DryRun, witness: Result<&Witnessed, &str>) -> Option<Said> 
                 if witness.not_covered.is_empty() {
                     String::new()
                 } else {
-                    format!(
-                        ": this role cannot read {}",
-                        witness.not_covered.join(", ")
-                    )
+                    format!(": this role cannot read {}", witness.not_covered.join(", "))
                 }
             ),
         },
@@ -128,9 +128,10 @@ fn command(record: &DryRun) -> Option<Said> {
             Verdict::Failed,
             format!("`{name}` was killed by signal {signal}, which drydock did not send"),
         ),
-        How::NotStarted { reason } => {
-            Said::new(Verdict::Environment(Environment::CommandNotStarted), reason.clone())
-        }
+        How::NotStarted { reason } => Said::new(
+            Verdict::Environment(Environment::CommandNotStarted),
+            reason.clone(),
+        ),
         How::Lost => Said::new(
             Verdict::Environment(Environment::CommandNotStarted),
             format!(
@@ -150,9 +151,10 @@ fn failing(statements: &[Statement]) -> Option<(usize, String)> {
         .enumerate()
         .rev()
         .find_map(|(index, statement)| match &statement.outcome {
-            StatementOutcome::Error(error) => {
-                Some((index + 1, format!("ERROR {}: {}", error.code, error.message)))
-            }
+            StatementOutcome::Error(error) => Some((
+                index + 1,
+                format!("ERROR {}: {}", error.code, error.message),
+            )),
             _ => None,
         })
 }

@@ -351,9 +351,10 @@ fn statements_heading(report: &Report) -> String {
 fn statement_line(index: usize, statement: &Statement) -> StatementLine {
     let (outcome, tone) = match &statement.outcome {
         StatementOutcome::Done { tag } => (tag.clone(), Tone::Good),
-        StatementOutcome::Error(error) => {
-            (format!("ERROR {}: {}", error.code, error.message), Tone::Bad)
-        }
+        StatementOutcome::Error(error) => (
+            format!("ERROR {}: {}", error.code, error.message),
+            Tone::Bad,
+        ),
         StatementOutcome::Cut => ("cut before it ended".to_owned(), Tone::Bad),
         StatementOutcome::Substituted { by } if by.is_empty() => {
             ("skipped".to_owned(), Tone::Warning)
@@ -467,7 +468,8 @@ fn rollback(witness: &Witnessed) -> Vec<Mark> {
 }
 
 fn catalogues(number: usize) -> String {
-    format!("{} are", count(number as u64, "catalogue")).replace("1 catalogue are", "1 catalogue is")
+    format!("{} are", count(number as u64, "catalogue"))
+        .replace("1 catalogue are", "1 catalogue is")
 }
 
 fn ledger(ledger: &Ledger) -> Vec<String> {

@@ -26,7 +26,9 @@ pub fn sql(report: &Report) -> String {
                     "-- transaction {number}, connection {}\n",
                     statement.client
                 )),
-                None => script.push_str(&format!("-- autocommit, connection {}\n", statement.client)),
+                None => {
+                    script.push_str(&format!("-- autocommit, connection {}\n", statement.client))
+                }
             }
             open = statement.transaction;
         }

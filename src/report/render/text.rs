@@ -170,7 +170,10 @@ impl Page {
             let used = 6 + line.kind.chars().count() + line.identity.chars().count();
             let detail = self.cut(&line.detail, used);
             let detail = self.paint(DIM, &detail);
-            self.line(&format!("  {sign} {} {}  {detail}", line.kind, line.identity));
+            self.line(&format!(
+                "  {sign} {} {}  {detail}",
+                line.kind, line.identity
+            ));
         }
     }
 
