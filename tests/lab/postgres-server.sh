@@ -1,33 +1,33 @@
 #!/usr/bin/env bash
 # Runs one throw-away PostgreSQL server for as long as standard input stays open.
 #
-#   postgres-server.sh BINARIES FOLDER PORT
+#   postgres-server.sh BINARIES FOLDER
 #
 # FOLDER holds postgresql.conf and pg_hba.conf to use, and a folder `files` of what else belongs into the data
-# directory (certificates). Commands arrive on standard input, one a line: `start`, `stop MODE` (a mode of pg_ctl: fast
-# or immediate). Each is answered on standard output with `ok` or `failed`.
+# directory (certificates). Commands arrive on standard input, one a line: `start PORT`, `stop MODE` (a mode of pg_ctl:
+# fast or immediate). Each is answered on standard output with `ok` or `failed`.
 #
 # The process that holds the other end of standard input may die in any way, SIGKILL included: the kernel closes the
 # pipe, and the server and FOLDER go. (A parent-death signal would not do: it fires when the *thread* ends that spawned
 # the child, and a test is a thread.)
 set -uo pipefail
 trap '' INT TERM HUP
-binaries=$1 folder=$2 port=$3
+binaries=$1 folder=$2
 
 # A server refuses to run as root.
-as_server() { "$@"; }
+as_server=()
 if [[ $(id -u) == 0 ]]; then
-  as_server() { setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"; }
+  as_server=(setpriv --reuid=65534 --regid=65534 --clear-groups --)
   chown 65534:65534 "$folder"
 fi
 # Not root's home, and not a folder that the server's user cannot enter.
 cd "$folder" || exit 1
 export HOME=$folder
 
-as_server "$binaries/initdb" -D "$folder/data" -U postgres --no-sync --encoding=UTF8 --locale=C.UTF-8 --auth=trust \
+"${as_server[@]}" "$binaries/initdb" -D "$folder/data" -U postgres --no-sync --encoding=UTF8 --locale=C.UTF-8 --auth=trust \
   >"$folder/initdb.log" 2>&1 || { echo failed; cat "$folder/initdb.log" >&2; rm -rf "$folder"; exit 1; }
 cat "$folder/postgresql.conf" >>"$folder/data/postgresql.conf"
-if [[ -s $folder/pg_hba.conf ]]; then cat "$folder/pg_hba.conf" >"$folder/data/pg_hba.conf"; fi
+cat "$folder/pg_hba.conf" >"$folder/data/pg_hba.conf"
 for file in "$folder"/files/*; do
   [[ -e $file ]] || continue
   install -m 0600 "$file" "$folder/data/"
@@ -38,7 +38,7 @@ server=
 start() {
   rm -f "$folder/data/postmaster.pid"
   # As the leader of a process group, so that a backend that a test has stopped (SIGSTOP) goes with the others.
-  as_server setsid "$binaries/postgres" -D "$folder/data" -p "$port" >>"$folder/log" 2>&1 </dev/null &
+  "${as_server[@]}" setsid "$binaries/postgres" -D "$folder/data" -p "$1" >>"$folder/log" 2>&1 </dev/null &
   server=$!
   # The eighth line of postmaster.pid is the postmaster's own word on its state.
   until [[ $(sed -n 8p "$folder/data/postmaster.pid" 2>/dev/null) == ready* ]]; do
@@ -58,10 +58,10 @@ stop() {
   server=
 }
 
-while read -r command mode; do
+while read -r command argument; do
   case $command in
-    start) if start; then echo ok; else echo failed; tail -n 20 "$folder/log" >&2; fi ;;
-    stop) stop "$mode"; echo ok ;;
+    start) if start "$argument"; then echo ok; else echo failed; tail -n 20 "$folder/log" >&2; fi ;;
+    stop) stop "$argument"; echo ok ;;
   esac
 done
 stop immediate

