@@ -9,8 +9,8 @@ drydock=${DRYDOCK:-$root/target/release/drydock}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-postgres=$("$root/tests/lab/lab" postgres path 18)
-client=$("$root/tests/lab/lab" postgres client)
+"$root/tests/lab/lab" postgres install 18
+postgres=$(readlink -f "${XDG_CACHE_HOME:-$HOME/.cache}/drydock-lab/postgres")
 python=$("$root/tests/projects/python")
 mkdir -p "$folder/bin"
 ln -s "$drydock" "$folder/bin/drydock"
@@ -23,18 +23,19 @@ chmod 755 "$server"
 port=$((20000 + RANDOM % 10000))
 printf '%s\n' "listen_addresses = '127.0.0.1'" "unix_socket_directories = ''" "fsync = off" >"$server/postgresql.conf"
 printf '%s\n' "host all postgres 127.0.0.1/32 trust" "host all all 127.0.0.1/32 scram-sha-256" >"$server/pg_hba.conf"
-coproc SERVER { exec "$root/tests/lab/postgres-server.sh" "$postgres" "$server"; }
+coproc SERVER { exec "$root/tests/lab/postgres-server.sh" "$postgres/18/bin" "$server"; }
 echo "start $port" >&"${SERVER[1]}"
 read -r answer <&"${SERVER[0]}"
 [[ $answer == ok ]] || wrong "PostgreSQL did not start"
 admin=postgresql://postgres@127.0.0.1:$port
-"$client/psql" -qX "$admin/postgres" -c "CREATE ROLE orders LOGIN PASSWORD 'dry'" -c "CREATE DATABASE orders OWNER orders"
+psql -qX "$admin/postgres" -c "CREATE ROLE orders LOGIN PASSWORD 'dry'" -c "CREATE DATABASE orders OWNER orders"
 export DATABASE_URL=postgresql+psycopg://orders:dry@127.0.0.1:$port/orders
-ask() { "$client/psql" -qXAt "$admin/orders" -c "$1"; }
-dump() { "$client/pg_dump" --restrict-key=demo "$admin/orders"; }
+ask() { psql -qXAt "$admin/orders" -c "$1"; }
+dump() { "$postgres/client/bin/pg_dump" --restrict-key=demo "$admin/orders"; }
 say "DATABASE_URL=$DATABASE_URL"
 
 release() {
+  cd /
   rm -rf "$folder/app"
   "$root/examples/orders/assemble" "$1" "$folder/app"
   cd "$folder/app"
