@@ -13,7 +13,13 @@
 //! `DRYDOCK_TEST_PG` chooses the major version (18 by default). Where the server's programs are
 //! missing a test fails and says how to install them: a test that did not run must not pass.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
