@@ -148,14 +148,17 @@ cluster_clean() {
   local cgroup pids
   # Process 1 and its parent carry the name of the lab in their environment, however far its start had come. The
   # kernel ends every process of the namespace before it lets process 1 go.
-  while pids=$(grep -lzxF "DRYDOCK_LAB_STATE=$STATE" /proc/[0-9]*/environ 2>/dev/null); do
+  while
+    pids=$(grep -lzxF "DRYDOCK_LAB_STATE=$STATE" /proc/[0-9]*/environ 2>/dev/null || true)
+    [[ -n $pids ]]
+  do
     cut -d/ -f3 <<<"$pids" | xargs kill -KILL 2>/dev/null || true
     sleep 0.05
   done
   for cgroup in /sys/fs/cgroup/"$NAME" /sys/fs/cgroup/*/"$NAME"; do
     [[ -d $cgroup ]] || continue
     for _ in {1..50}; do
-      find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null
+      find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
       [[ -d $cgroup ]] || break
       sleep 0.1
     done
@@ -172,7 +175,7 @@ cluster_status() {
   for component in $COMPONENTS; do
     printf '%-24s %s\n' "$component" "$(cluster_running "$component" && echo running || echo stopped)"
   done
-  echo "memory                   $(in_node cat /proc/[0-9]*/smaps_rollup 2>/dev/null | awk '/^Pss:/ {sum += $2} END {print int(sum / 1024)}') MiB"
+  echo "memory                   $(in_node sh -c 'cat /proc/[0-9]*/smaps_rollup 2>/dev/null' | awk '/^Pss:/ {sum += $2} END {print int(sum / 1024)}') MiB"
   echo "kubeconfig               $STATE/admin.kubeconfig"
   kubectl get nodes -o wide
   kubectl get pods -A

