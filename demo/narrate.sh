@@ -16,7 +16,8 @@ wrong() {
 
 # shows COMMAND…: runs it before the reader's eyes.
 shows() {
-  printf '%s$ %s%s\n' "$dim" "$*" "$plain"
+  local line="$*"
+  printf '%s$ %s%s\n' "$dim" "${line/#ours/kubectl}" "$plain"
   "$@" 2>&1 | sed 's/^/    /'
 }
 
