@@ -5,6 +5,7 @@
 
 pub mod console;
 pub mod decide;
+pub mod document;
 pub mod link;
 pub mod plan;
 pub mod record;

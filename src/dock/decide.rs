@@ -3,7 +3,7 @@
 mod dry_run;
 mod upgrade;
 
-pub use dry_run::dry_run;
+pub use dry_run::{dry_run, nothing_to_do};
 pub use upgrade::{After, upgrade};
 
 use super::record::Said;

@@ -28,20 +28,30 @@ impl Said {
     }
 }
 
+/// What every document of one run has in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Which run.
+    pub id: RunId,
+    /// Counts from 1 for each input.
+    pub attempt: u32,
+    /// The command, word by word; empty for an open rehearsal.
+    pub command: Vec<String>,
+    /// The preset's name.
+    pub tool: String,
+    /// When it began.
+    pub started: Timestamp,
+}
+
 /// A dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DryRun {
     /// Which run.
-    pub run: RunId,
-    /// When it began.
-    pub started: Timestamp,
+    pub run: Run,
     /// Which database.
     pub database: Option<Database>,
-    /// The command; empty for an open rehearsal.
-    pub command: Vec<String>,
-    /// The preset's name.
-    pub tool: String,
     /// How the command ended; `None` for an open rehearsal and for a command that never started.
     pub ended: Option<Ended>,
     /// What the rehearsal saw.
@@ -52,6 +62,9 @@ pub struct DryRun {
     pub bypass: bool,
     /// What the upgrade will do, as far as the command came.
     pub prediction: Option<Prediction>,
+    /// What was observed outside the rehearsal.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// A person or the system stopped the run.
     pub interrupted: bool,
     /// The sidecar crashed or the run never began; says why.
@@ -83,15 +96,9 @@ pub struct Rehearsed {
 #[serde(rename_all = "camelCase")]
 pub struct Upgrade {
     /// Which run.
-    pub run: RunId,
-    /// When it began.
-    pub started: Timestamp,
+    pub run: Run,
     /// Which database.
     pub database: Option<Database>,
-    /// The command.
-    pub command: Vec<String>,
-    /// The preset's name.
-    pub tool: String,
     /// Whether the tool remembers what it has applied.
     pub remembers: bool,
     /// The evidence that it was bound to.
@@ -100,6 +107,9 @@ pub struct Upgrade {
     pub ended: Option<Ended>,
     /// The database was in the predicted state already, so nothing was run.
     pub already_applied: bool,
+    /// What was observed outside the rehearsal.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// A person or the system stopped the run.
     pub interrupted: bool,
     /// The sidecar crashed or the run never began; says why.

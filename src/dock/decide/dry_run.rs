@@ -25,7 +25,7 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
 }
 
 fn is_open(record: &DryRun) -> bool {
-    record.command.is_empty()
+    record.run.command.is_empty()
 }
 
 fn rollback(record: &DryRun, witness: Result<&Witnessed, &str>) -> Option<Said> {
@@ -97,7 +97,7 @@ fn interrupted() -> Said {
 fn command(record: &DryRun) -> Option<Said> {
     let failing = failing(&record.rehearsal.statements);
     let ended = record.ended.as_ref()?;
-    let name = words(&record.command);
+    let name = words(&record.run.command);
     let said = match &ended.how {
         How::Exited { code: 0 } if record.rehearsal.connected => return None,
         How::Exited { code: 0 } => Said::new(
@@ -160,7 +160,8 @@ fn failing(statements: &[Statement]) -> Option<(usize, String)> {
 }
 
 /// Whether the command ran well and was assigned no transaction id.
-pub(in crate::dock) fn nothing_to_do(record: &DryRun) -> bool {
+#[must_use]
+pub fn nothing_to_do(record: &DryRun) -> bool {
     !is_open(record) && record.rehearsal.connected && record.rehearsal.xid.is_none()
 }
 
@@ -187,7 +188,7 @@ fn passed(record: &DryRun) -> Said {
 mod tests {
     use super::*;
     use crate::dock::link::Ended;
-    use crate::dock::record::Rehearsed;
+    use crate::dock::record::{Rehearsed, Run};
     use crate::report::{CatalogueClass, CatalogueMove, RunId, ServerError};
     use crate::verdict::Budget;
 
@@ -204,11 +205,14 @@ mod tests {
 
     fn record(how: How) -> DryRun {
         DryRun {
-            run: RunId("r".into()),
-            started: jiff::Timestamp::UNIX_EPOCH,
+            run: Run {
+                id: RunId("r".into()),
+                attempt: 1,
+                command: vec!["alembic".into(), "upgrade".into(), "head".into()],
+                tool: "alembic".into(),
+                started: jiff::Timestamp::UNIX_EPOCH,
+            },
             database: None,
-            command: vec!["alembic".into(), "upgrade".into(), "head".into()],
-            tool: "alembic".into(),
             ended: Some(Ended {
                 how,
                 output: String::new(),
@@ -226,6 +230,7 @@ mod tests {
             guard: None,
             bypass: false,
             prediction: None,
+            findings: vec![],
             interrupted: false,
             broken: None,
         }
@@ -344,7 +349,7 @@ mod tests {
         let mut stopped = record(How::Stopped);
         stopped.interrupted = true;
         assert_eq!(decided(&stopped).verdict, Verdict::Interrupted);
-        stopped.command.clear();
+        stopped.run.command.clear();
         stopped.ended = None;
         assert_eq!(decided(&stopped).verdict, Verdict::Passed);
     }

@@ -10,6 +10,8 @@ use crate::verdict::{Environment, UpgradeFailure, Verdict};
 /// The database after the upgrade.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
+    /// The state when the upgrade began.
+    pub before: State,
     /// Its state.
     pub state: State,
     /// What really changed since the upgrade began.
@@ -51,28 +53,34 @@ pub fn upgrade(record: &Upgrade, predicted: &Prediction, after: Result<&After, &
             record,
             predicted,
             after,
-            &format!("`{}` ended with exit code {code}", words(&record.command)),
+            &format!(
+                "`{}` ended with exit code {code}",
+                words(&record.run.command)
+            ),
             true,
         ),
         Some(How::Signalled { signal }) => failed(
             record,
             predicted,
             after,
-            &format!("`{}` was killed by signal {signal}", words(&record.command)),
+            &format!(
+                "`{}` was killed by signal {signal}",
+                words(&record.run.command)
+            ),
             false,
         ),
         Some(How::Stopped) => failed(
             record,
             predicted,
             after,
-            &format!("`{}` was stopped", words(&record.command)),
+            &format!("`{}` was stopped", words(&record.run.command)),
             false,
         ),
         Some(How::Lost) | None => failed(
             record,
             predicted,
             after,
-            &format!("it is not known how `{}` ended", words(&record.command)),
+            &format!("it is not known how `{}` ended", words(&record.run.command)),
             false,
         ),
     }
@@ -206,6 +214,7 @@ fn some(found: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::dock::link::Ended;
+    use crate::dock::record::Run;
     use crate::report::RunId;
     use crate::schema::{Fingerprint, ObjectId, Snapshot, VersionTable};
 
@@ -250,6 +259,7 @@ mod tests {
     fn after(objects: &[(&str, &str)], version: &str) -> After {
         let now = snapshot(objects);
         After {
+            before: state(&snapshot(&[]), "a"),
             state: state(&now, version),
             difference: Difference::between(&snapshot(&[]), &now),
         }
@@ -257,11 +267,14 @@ mod tests {
 
     fn record(how: How) -> Upgrade {
         Upgrade {
-            run: RunId("r".into()),
-            started: jiff::Timestamp::UNIX_EPOCH,
+            run: Run {
+                id: RunId("r".into()),
+                attempt: 1,
+                command: vec!["alembic".into()],
+                tool: "alembic".into(),
+                started: jiff::Timestamp::UNIX_EPOCH,
+            },
             database: None,
-            command: vec!["alembic".into()],
-            tool: "alembic".into(),
             remembers: true,
             bound_to: None,
             ended: Some(Ended {
@@ -270,6 +283,7 @@ mod tests {
                 millis: 1,
             }),
             already_applied: false,
+            findings: vec![],
             interrupted: false,
             broken: None,
         }
