@@ -1,9 +1,11 @@
 //! From everything that was recorded to one verdict and one sentence.
 
 mod dry_run;
+mod standing;
 mod upgrade;
 
 pub use dry_run::{dry_run, nothing_to_do};
+pub use standing::{Standing, standing};
 pub use upgrade::{After, upgrade};
 
 use super::record::Said;

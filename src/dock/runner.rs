@@ -98,6 +98,7 @@ async fn run(
     let mut stopped = false;
     let mut linked = true;
     let mut output_open = true;
+    let mut listening = true;
     let status = loop {
         tokio::select! {
             biased;
@@ -116,8 +117,10 @@ async fn run(
                     end(group, start.expendable);
                 }
             }
-            changed = stop.changed(), if !stopped => {
-                if changed.is_err() || *stop.borrow() {
+            changed = stop.wait_for(|stop| *stop), if listening => {
+                listening = false;
+                // Without an asker nobody can ask any more.
+                if changed.is_ok() {
                     stopped = true;
                     end(group, start.expendable);
                 }

@@ -1,0 +1,77 @@
+//! From errors of connections and files to verdicts with a sentence.
+
+use std::error::Error;
+
+use super::record::Said;
+use crate::postgres::ask::AskError;
+use crate::postgres::connect::{ConnectError, Trouble};
+use crate::verdict::{Environment, Verdict};
+
+/// An error with all its causes on one line.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// No connection came about.
+#[must_use]
+pub fn connecting(error: &ConnectError) -> Said {
+    let (cause, advice) = match error.trouble() {
+        Trouble::Unreachable => (
+            Environment::Unreachable,
+            "is the server up, and are host and port right?",
+        ),
+        Trouble::NotAccepting => (
+            Environment::Unreachable,
+            "the server takes no more connections at the moment",
+        ),
+        Trouble::AuthenticationFailed => (
+            Environment::AuthenticationFailed,
+            "check the role and its password",
+        ),
+        Trouble::TlsFailed => (
+            Environment::TlsFailed,
+            "check sslmode and sslrootcert in the URL",
+        ),
+        Trouble::DatabaseMissing => (
+            Environment::DatabaseMissing,
+            "check the database's name in the URL",
+        ),
+        Trouble::Configuration => (
+            Environment::Configuration,
+            "check the files that the URL names",
+        ),
+        Trouble::Unsupported => (
+            Environment::UnsupportedServer,
+            "only PostgreSQL servers can be rehearsed on",
+        ),
+        Trouble::Pooler => (
+            Environment::Pooler,
+            "give the server's own address (database.directUrlFrom)",
+        ),
+    };
+    Said::new(
+        Verdict::Environment(cause),
+        format!("{}; {advice}", chain(error)),
+    )
+}
+
+/// A question of ours was not answered; `what` completes "could not …".
+#[must_use]
+pub fn asking(what: &str, error: &AskError) -> Said {
+    let cause = match error {
+        AskError::Lost(_) => Environment::ConnectionLost,
+        AskError::Server { .. } | AskError::Shape(_) => Environment::UnsupportedServer,
+    };
+    Said::new(
+        Verdict::Environment(cause),
+        format!("could not {what}: {}", chain(error)),
+    )
+}
