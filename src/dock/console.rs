@@ -75,7 +75,7 @@ impl Console {
         let mut stop = self.stop.clone();
         if stop.wait_for(|stop| *stop).await.is_err() {
             // Nobody is left who could ask for it.
-            std::future::pending::<()>().await;
+            std::future::pending().await
         }
     }
 }

@@ -98,7 +98,6 @@ async fn run(
     let mut stopped = false;
     let mut linked = true;
     let mut output_open = true;
-    let mut listening = true;
     let status = loop {
         tokio::select! {
             biased;
@@ -117,13 +116,9 @@ async fn run(
                     end(group, start.expendable);
                 }
             }
-            changed = stop.wait_for(|stop| *stop), if listening => {
-                listening = false;
-                // Without an asker nobody can ask any more.
-                if changed.is_ok() {
-                    stopped = true;
-                    end(group, start.expendable);
-                }
+            () = asked(&mut stop), if !stopped => {
+                stopped = true;
+                end(group, start.expendable);
             }
         }
     };
@@ -141,6 +136,13 @@ async fn run(
         how: how(status, stopped),
         output: tail.into_text(),
         millis,
+    }
+}
+
+/// Ends when the process is asked to stop; never, when nobody is left who could ask.
+async fn asked(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
     }
 }
 
