@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The gate in a real cluster: a good release that passes through it, and one that never does while the old one serves.
 #
-# Uses the lab, or with KUBECONFIG a cluster that exists. That one must be able to pull $DEMO_IMAGES/drydock:demo and
-# $DEMO_IMAGES/orders:{v1,v2,v3-commit} (the Dockerfiles of this project), and postgres:18 for the demo's own database.
+# Uses the lab, or with KUBECONFIG a cluster that exists. That one must be able to pull $IMAGES/drydock:dev and
+# $IMAGES/orders:{v1,v2,v3-commit} (the Dockerfiles of this project), and postgres:18 for the demo's own database.
 set -euo pipefail
 demo=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$demo/.." && pwd)
@@ -13,8 +13,12 @@ namespace=drydock-demo
 port=5439
 
 if [[ -n ${KUBECONFIG:-} ]]; then
-  images=${DEMO_IMAGES:?a cluster of your own needs DEMO_IMAGES, a registry prefix from which it can pull drydock:demo and orders:v1, v2, v3-commit}
-  psql() { kubectl exec deployment/postgres -- psql -U postgres "$@"; }
+  images=${DRYDOCK_TEST_IMAGES:?a cluster of your own needs IMAGES=…, a registry prefix from which it can pull drydock:dev and orders:v1, v2, v3-commit}
+  drydock() { "$drydock" "$@"; }
+  psql() {
+    kubectl --namespace "$namespace" exec deployment/postgres -- \
+      psql --username postgres --dbname "${PGDATABASE:-postgres}" "$@"
+  }
 else
   images=drydock.local
   kubectl() { "$lab" kubectl "$@"; }
@@ -66,7 +70,7 @@ not_one_failure() {
 
 chapter "drydock's chart, and a database for the cluster"
 if [[ -z ${KUBECONFIG:-} ]]; then
-  "$lab" image drydock "$drydock" "$images/drydock:demo" >/dev/null
+  "$lab" image drydock "$drydock" "$images/drydock:dev" >/dev/null
   for release in v1 v2 v3-commit; do "$lab" image orders "$release" >/dev/null; done
   "$lab" postgres up 18 "$port" >/dev/null
   host=10.88.0.1:$port
@@ -80,7 +84,7 @@ else
   host=postgres:5432
 fi
 shows helm upgrade --install drydock "$root/charts/drydock" --namespace drydock-system --create-namespace --wait --timeout 120s \
-  --set image.repository="$images/drydock" --set image.tag=demo
+  --set image.repository="$images/drydock" --set image.tag=dev
 kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace" >/dev/null
 psql -qc "CREATE ROLE orders LOGIN PASSWORD 'dry'" -c "CREATE DATABASE orders OWNER orders"
 shows ours create secret generic orders-db --from-literal=url="postgresql+psycopg://orders:dry@$host/orders"
