@@ -1,1 +1,128 @@
-//! To be written.
+//! The guard protects live traffic while a rehearsal looks: a connection of its own sees who is
+//! blocked by the rehearsal, and ends the rehearsal when somebody has waited too long.
+//!
+//! It terminates the rehearsal's backend rather than cancelling its statement: a backend that is
+//! idle in a transaction has nothing to cancel and keeps its locks (PostgreSQL manual, "Server
+//! Signaling Functions").
+
+mod observation;
+mod patience;
+mod watching;
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::postgres::connect::{self, Client, ConnectError, StartupSettings};
+use crate::postgres::url::Target;
+use crate::report::{Finding, Severity};
+use crate::verdict::Verdict;
+use watching::{Seen, Watching};
+
+/// What a rehearsal may cost others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budgets {
+    /// How long any session may wait behind the rehearsal.
+    pub blocking: Duration,
+    /// How long the whole rehearsal may take.
+    pub duration: Duration,
+}
+
+/// Why the guard ended a rehearsal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The exceeded budget.
+    pub verdict: Verdict,
+    /// Who was blocked, by how much, and what to do.
+    pub message: String,
+}
+
+/// What the guard saw from start to stop.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// A session of the command's role and address was seen that was not the rehearsal's.
+    pub bypass: bool,
+    /// The longest that any session waited behind the rehearsal.
+    pub longest_wait: Duration,
+    /// What a reader should know.
+    pub findings: Vec<Finding>,
+}
+
+/// Why a guard could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// Its connection could not be made.
+    #[error("the guard cannot connect")]
+    Connect(#[source] ConnectError),
+}
+
+/// A running guard. Dropping it without [`Guard::stop`] ends its connection too.
+#[derive(Debug)]
+pub struct Guard {
+    /// At most one message: the rehearsal was ended. Closed without one: the guard's own
+    /// connection was lost, so nobody protects the traffic any more and the run must end.
+    pub events: mpsc::Receiver<Ended>,
+    blocked: watch::Receiver<usize>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Seen>,
+}
+
+impl Guard {
+    /// Starts watching the backend with process id `watched`.
+    ///
+    /// # Errors
+    /// When the guard's own connection cannot be made; a rehearsal must not go on without it.
+    pub async fn start(
+        target: &Target,
+        settings: &StartupSettings,
+        watched: i32,
+        budgets: Budgets,
+    ) -> Result<Self, GuardError> {
+        // A role's own limit on statements would end the guard in the middle of the run.
+        let settings = settings.clone().with("statement_timeout", "0");
+        let client = connect::client(target, &settings)
+            .await
+            .map_err(GuardError::Connect)?;
+        Ok(Self::over(client, watched, budgets))
+    }
+
+    fn over(client: Client, watched: i32, budgets: Budgets) -> Self {
+        let (say, events) = mpsc::channel(1);
+        let (show, blocked) = watch::channel(0);
+        let (stop, stopped) = oneshot::channel();
+        let watching = Watching::new(client, watched, budgets, show);
+        Self {
+            events,
+            blocked,
+            stop: Some(stop),
+            task: tokio::spawn(watching.run(say, stopped)),
+        }
+    }
+
+    /// How many sessions are blocked by the rehearsal now.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<usize> {
+        self.blocked.clone()
+    }
+
+    /// Ends the guard and says what it saw.
+    pub async fn stop(mut self) -> Record {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ = stop.send(());
+        }
+        match self.task.await {
+            Ok(seen) => seen.into_record(),
+            Err(_) => Record {
+                findings: vec![Finding {
+                    code: "GuardLost".to_owned(),
+                    severity: Severity::Warning,
+                    message: "what the guard saw is lost".to_owned(),
+                    statement: None,
+                }],
+                ..Record::default()
+            },
+        }
+    }
+}

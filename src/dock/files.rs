@@ -46,7 +46,10 @@ impl From<StorageError> for Said {
     fn from(error: StorageError) -> Self {
         Self::new(
             Verdict::Environment(Environment::Storage),
-            format!("{}; is the volume mounted, and is there room on it?", chain(&error)),
+            format!(
+                "{}; is the volume mounted, and is there room on it?",
+                chain(&error)
+            ),
         )
     }
 }
@@ -147,10 +150,10 @@ mod tests {
     #[test]
     fn a_missing_volume_is_named_and_is_the_environments_fault() {
         let said = Said::from(write(Path::new("/no/such/volume/x"), b"").unwrap_err());
-        assert_eq!(
-            said.verdict,
-            Verdict::Environment(Environment::Storage)
+        assert_eq!(said.verdict, Verdict::Environment(Environment::Storage));
+        assert!(
+            said.message
+                .starts_with("cannot write /no/such/volume/x: No such file")
         );
-        assert!(said.message.starts_with("cannot write /no/such/volume/x: No such file"));
     }
 }

@@ -1,0 +1,139 @@
+//! One look at the server: who is blocked by the rehearsal, whom it waits for itself, and who
+//! else is there of the command's role.
+
+use crate::postgres::ask::{Ask, AskError, Row};
+
+/// A session that waits for the rehearsal, or that the rehearsal waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Session {
+    /// Its backend's process id.
+    pub pid: i32,
+    /// Its `application_name`; empty when the role may not see it.
+    pub application: String,
+    /// The wanted lock in PostgreSQL's words, e.g. `RowExclusiveLock`.
+    pub mode: String,
+    /// On what.
+    pub object: String,
+}
+
+/// What one look saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Observation {
+    /// Sessions that are blocked by the rehearsal.
+    pub blocked: Vec<Session>,
+    /// Sessions that the rehearsal waits for.
+    pub blockers: Vec<Session>,
+    /// Sessions of the same role, database and address that are neither ours nor were there when
+    /// the guard began.
+    pub strangers: Vec<Session>,
+}
+
+/// Looks once, in one round trip.
+///
+/// `pg_blocking_pids` takes every partition of the lock table, so it is asked only for those who
+/// wait. It counts sessions that only queue behind the rehearsal's own waiting, which stops an
+/// application as surely as a held lock.
+pub(super) async fn look(
+    asker: &mut impl Ask,
+    watched: i32,
+    began: &str,
+) -> Result<Observation, AskError> {
+    let sql = format!(
+        "WITH waiting AS MATERIALIZED (
+           SELECT l.pid, l.mode, l.locktype, l.relation,
+                  l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AS here
+             FROM pg_locks l WHERE NOT l.granted),
+         chains AS MATERIALIZED (
+           SELECT w.*, pg_blocking_pids(w.pid) AS blockers FROM waiting w)
+         SELECT 'blocked', c.pid, a.application_name, c.mode,
+                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END
+           FROM chains c LEFT JOIN pg_stat_activity a ON a.pid = c.pid
+          WHERE c.pid <> {watched} AND {watched} = ANY (c.blockers)
+         UNION ALL
+         SELECT 'blocker', b.pid, coalesce(nullif(a.application_name, ''), a.backend_type), c.mode,
+                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END
+           FROM chains c CROSS JOIN unnest(c.blockers) b(pid)
+           LEFT JOIN pg_stat_activity a ON a.pid = b.pid
+          WHERE c.pid = {watched}
+         UNION ALL
+         SELECT 'stranger', a.pid, a.application_name, '', ''
+           FROM pg_stat_activity a
+           JOIN pg_stat_activity me ON me.pid = pg_backend_pid()
+          WHERE a.datid = me.datid AND a.usesysid = me.usesysid
+            AND a.client_addr IS NOT DISTINCT FROM me.client_addr
+            AND a.application_name IS DISTINCT FROM me.application_name
+            AND a.backend_start > {began}::timestamptz"
+    );
+    Ok(read(asker.ask(&sql).await?))
+}
+
+fn read(rows: Vec<Row>) -> Observation {
+    let mut seen = Observation::default();
+    for row in rows {
+        let mut columns = row.into_iter().map(Option::unwrap_or_default);
+        let mut next = || columns.next().unwrap_or_default();
+        let kind = next();
+        let session = Session {
+            pid: next().parse().unwrap_or_default(),
+            application: next(),
+            mode: next(),
+            object: next(),
+        };
+        match kind.as_str() {
+            "blocked" => seen.blocked.push(session),
+            "blocker" => seen.blockers.push(session),
+            _ => seen.strangers.push(session),
+        }
+    }
+    seen
+}
+
+impl Session {
+    /// The session in words, e.g. `pid 4711 ("orders-api")`.
+    pub(super) fn name(&self) -> String {
+        if self.application.is_empty() {
+            format!("pid {}", self.pid)
+        } else {
+            format!("pid {} ({:?})", self.pid, self.application)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(columns: [Option<&str>; 5]) -> Row {
+        columns.iter().map(|c| c.map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn rows_are_told_apart_and_what_may_not_be_seen_is_empty() {
+        let seen = read(vec![
+            row([
+                Some("blocked"),
+                Some("7"),
+                None,
+                Some("RowExclusiveLock"),
+                Some("orders"),
+            ]),
+            row([
+                Some("blocker"),
+                Some("8"),
+                Some("report"),
+                Some("AccessExclusiveLock"),
+                None,
+            ]),
+            row([
+                Some("stranger"),
+                Some("9"),
+                Some("psql"),
+                Some(""),
+                Some(""),
+            ]),
+        ]);
+        assert_eq!(seen.blocked[0].name(), "pid 7");
+        assert_eq!(seen.blockers[0].name(), "pid 8 (\"report\")");
+        assert_eq!(seen.strangers[0].pid, 9);
+    }
+}

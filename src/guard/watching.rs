@@ -1,0 +1,201 @@
+//! The guard's task: looks, judges, ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::observation::{Observation, Session, look};
+use super::patience::{Exhausted, Patience};
+use super::{Budgets, Ended, Record};
+use crate::postgres::ask::{Ask, AskError, literal, one};
+use crate::postgres::connect::Client;
+use crate::report::{Finding, Severity};
+use crate::verdict::{Budget, Verdict};
+
+/// Between two looks. The worst stall of the application is the blocking budget plus this.
+const BETWEEN: Duration = Duration::from_millis(25);
+
+/// Strangers and blockers beyond it are counted, not named.
+const NAMED: usize = 5;
+
+/// The guard at work.
+pub(super) struct Watching {
+    client: Client,
+    watched: i32,
+    budgets: Budgets,
+    began: Instant,
+    patience: Patience,
+    show: watch::Sender<usize>,
+    seen: Seen,
+}
+
+/// What it saw.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    longest_wait: Duration,
+    strangers: BTreeMap<i32, Session>,
+    blockers: BTreeMap<i32, Session>,
+}
+
+impl Watching {
+    pub(super) fn new(
+        client: Client,
+        watched: i32,
+        budgets: Budgets,
+        show: watch::Sender<usize>,
+    ) -> Self {
+        Self {
+            client,
+            watched,
+            budgets,
+            began: Instant::now(),
+            patience: Patience::new(budgets.blocking),
+            show,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Watches until stopped, until a budget is exceeded, or until its connection is lost; then
+    /// `say` is closed without a message.
+    pub(super) async fn run(
+        mut self,
+        say: mpsc::Sender<Ended>,
+        mut stopped: oneshot::Receiver<()>,
+    ) -> Seen {
+        let ended = tokio::select! {
+            _ = &mut stopped => None,
+            watched = self.watch() => match watched {
+                Ok(ended) => Some(ended),
+                Err(error) => {
+                    tracing::warn!(%error, "the guard's connection failed");
+                    None
+                }
+            },
+        };
+        if let Some(ended) = ended {
+            // Whoever listened may have ended the run meanwhile.
+            let _ = say.send(ended).await;
+        }
+        self.seen.longest_wait = self.patience.longest();
+        self.seen
+    }
+
+    async fn watch(&mut self) -> Result<Ended, AskError> {
+        let began = one(&mut self.client, "the time", "SELECT clock_timestamp()").await?;
+        let began = literal(&began);
+        let mut ticks = interval(BETWEEN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let seen = look(&mut self.client, self.watched, &began).await?;
+            let now = self.began.elapsed();
+            if let Some(ended) = self.judge(now, seen) {
+                let end = format!("SELECT pg_terminate_backend({})", self.watched);
+                self.client.ask(&end).await?;
+                return Ok(ended);
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Duration, seen: Observation) -> Option<Ended> {
+        self.show.send_if_modified(|blocked| {
+            let changed = *blocked != seen.blocked.len();
+            *blocked = seen.blocked.len();
+            changed
+        });
+        let exhausted = self.patience.observe(now, &seen.blocked);
+        for (known, sessions) in [
+            (&mut self.seen.strangers, seen.strangers),
+            (&mut self.seen.blockers, seen.blockers),
+        ] {
+            known.extend(sessions.into_iter().map(|session| (session.pid, session)));
+        }
+        if let Some(exhausted) = exhausted {
+            return Some(blocking(&exhausted, self.budgets.blocking));
+        }
+        (now >= self.budgets.duration).then(|| duration(self.budgets.duration))
+    }
+}
+
+fn blocking(exhausted: &Exhausted, budget: Duration) -> Ended {
+    let Exhausted { session, waited } = exhausted;
+    Ended {
+        verdict: Verdict::BudgetExceeded(Budget::Blocking),
+        message: format!(
+            "{} waited {} ms behind the rehearsal for {} on {}, and the blocking budget is {} ms; \
+             the rehearsal was ended at once, so it went on. Rehearse when there is less traffic, \
+             split the migration, or raise the blocking budget",
+            session.name(),
+            waited.as_millis(),
+            session.mode,
+            session.object,
+            budget.as_millis()
+        ),
+    }
+}
+
+fn duration(budget: Duration) -> Ended {
+    Ended {
+        verdict: Verdict::BudgetExceeded(Budget::Duration),
+        message: format!(
+            "the rehearsal took longer than its duration budget of {} s and was ended; raise the \
+             duration budget if the migration may take that long",
+            budget.as_secs()
+        ),
+    }
+}
+
+impl Seen {
+    pub(super) fn into_record(self) -> Record {
+        let mut findings = Vec::new();
+        let mut tell = |code: &str, severity, sessions: &BTreeMap<i32, Session>, text: &str| {
+            if !sessions.is_empty() {
+                findings.push(Finding {
+                    code: code.to_owned(),
+                    severity,
+                    message: format!("{text}: {}", names(sessions)),
+                    statement: None,
+                });
+            }
+        };
+        tell(
+            "WaitedForLock",
+            Severity::Warning,
+            &self.blockers,
+            "the rehearsal had to wait for locks of other sessions",
+        );
+        tell(
+            "SessionBesideTheRehearsal",
+            Severity::Warning,
+            &self.strangers,
+            "sessions of the same role from the same address were opened during the rehearsal, \
+             which may be the command going around it",
+        );
+        if self.longest_wait > Duration::ZERO {
+            findings.push(Finding {
+                code: "TrafficWaited".to_owned(),
+                severity: Severity::Info,
+                message: format!(
+                    "the longest that another session waited behind the rehearsal: {} ms",
+                    self.longest_wait.as_millis()
+                ),
+                statement: None,
+            });
+        }
+        Record {
+            bypass: !self.strangers.is_empty(),
+            longest_wait: self.longest_wait,
+            findings,
+        }
+    }
+}
+
+fn names(sessions: &BTreeMap<i32, Session>) -> String {
+    let mut names: Vec<String> = sessions.values().take(NAMED).map(Session::name).collect();
+    if sessions.len() > NAMED {
+        names.push(format!("{} more", sessions.len() - NAMED));
+    }
+    names.join(", ")
+}

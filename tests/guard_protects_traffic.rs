@@ -1,0 +1,173 @@
+//! The guard against real sessions that block each other.
+
+#[path = "lab/postgres.rs"]
+mod postgres;
+
+use std::time::Duration;
+
+use drydock::guard::{Budgets, Guard};
+use drydock::postgres::ask::Ask;
+use drydock::postgres::connect::{self, Client, StartupSettings};
+use drydock::postgres::url::{self, Target};
+use drydock::verdict::{Budget, Verdict};
+use postgres::{Database, Server};
+
+const PLENTY: Duration = Duration::from_secs(60);
+
+fn target(database: &Database<'_>) -> Target {
+    url::parse(&database.url, &url::Environment::default())
+        .expect("a good URL")
+        .0
+}
+
+async fn client(target: &Target, name: &str) -> Client {
+    connect::client(target, &StartupSettings::first(name))
+        .await
+        .expect("a connection")
+}
+
+/// A rehearsal's backend that holds an AccessExclusiveLock on `orders`, and its guard.
+async fn holding(target: &Target, budgets: Budgets) -> (Client, Guard) {
+    let mut holder = client(target, "drydock/test").await;
+    holder
+        .ask("BEGIN; LOCK TABLE orders")
+        .await
+        .expect("the lock");
+    let settings = StartupSettings::first("drydock/test");
+    let guard = Guard::start(target, &settings, holder.backend_pid(), budgets)
+        .await
+        .expect("a guard");
+    (holder, guard)
+}
+
+fn database(server: &Server) -> Database<'_> {
+    let database = server.database();
+    database.psql("CREATE TABLE orders (id int)");
+    database
+}
+
+#[tokio::test]
+async fn a_session_blocked_for_longer_than_the_budget_goes_on_and_the_rehearsal_is_ended() {
+    let database = database(Server::shared());
+    let target = target(&database);
+    let budgets = Budgets {
+        blocking: Duration::from_millis(200),
+        duration: PLENTY,
+    };
+    let (holder, mut guard) = holding(&target, budgets).await;
+    let mut application = client(&target, "orders-api").await;
+    let reading = tokio::time::timeout(PLENTY, application.ask("SELECT count(*) FROM orders"));
+    assert_eq!(
+        reading.await.expect("released").expect("rows")[0][0].as_deref(),
+        Some("0")
+    );
+    let ended = guard.events.recv().await.expect("a reason");
+    assert_eq!(ended.verdict, Verdict::BudgetExceeded(Budget::Blocking));
+    assert!(
+        ended.message.contains("\"orders-api\""),
+        "{}",
+        ended.message
+    );
+    assert!(
+        ended.message.contains("AccessShareLock on orders"),
+        "{}",
+        ended.message
+    );
+    holder.closed().await;
+    let record = guard.stop().await;
+    assert!(record.longest_wait >= Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn a_rehearsal_past_its_duration_is_ended() {
+    let database = database(Server::shared());
+    let target = target(&database);
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: Duration::from_millis(100),
+    };
+    let (holder, mut guard) = holding(&target, budgets).await;
+    let ended = guard.events.recv().await.expect("a reason");
+    assert_eq!(ended.verdict, Verdict::BudgetExceeded(Budget::Duration));
+    holder.closed().await;
+}
+
+#[tokio::test]
+async fn a_guard_whose_connection_is_lost_closes_its_events_without_a_word() {
+    let database = database(Server::shared());
+    let target = target(&database);
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: PLENTY,
+    };
+    let (mut holder, mut guard) = holding(&target, budgets).await;
+    holder
+        .ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE application_name = 'drydock/test' AND pid <> pg_backend_pid()
+                AND datname = current_database()",
+        )
+        .await
+        .expect("termination");
+    assert_eq!(guard.events.recv().await, None);
+}
+
+#[tokio::test]
+async fn a_session_beside_the_rehearsal_is_seen() {
+    let database = database(Server::shared());
+    let target = target(&database);
+    let _earlier = client(&target, "was there before").await;
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: PLENTY,
+    };
+    let (_holder, guard) = holding(&target, budgets).await;
+    // Long enough for the guard to have looked before and after.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let beside = client(&target, "psql").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let record = guard.stop().await;
+    assert!(record.bypass);
+    let told = &record.findings[0];
+    assert_eq!(told.code, "SessionBesideTheRehearsal");
+    assert!(
+        told.message
+            .contains(&format!("pid {}", beside.backend_pid())),
+        "{}",
+        told.message
+    );
+    assert!(!told.message.contains("was there before"));
+}
+
+#[tokio::test]
+async fn whom_the_rehearsal_waits_for_is_named() {
+    let database = database(Server::shared());
+    let target = target(&database);
+    let mut reader = client(&target, "nightly-report").await;
+    reader
+        .ask("BEGIN; SELECT count(*) FROM orders")
+        .await
+        .expect("rows");
+    let mut waiting = client(&target, "drydock/test").await;
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: PLENTY,
+    };
+    let settings = StartupSettings::first("drydock/test");
+    let guard = Guard::start(&target, &settings, waiting.backend_pid(), budgets)
+        .await
+        .expect("a guard");
+    let locking = waiting.ask("BEGIN; SET LOCAL lock_timeout = '400ms'; LOCK TABLE orders");
+    assert_eq!(locking.await.expect_err("a timeout").code(), Some("55P03"));
+    let record = guard.stop().await;
+    let told = record
+        .findings
+        .iter()
+        .find(|f| f.code == "WaitedForLock")
+        .expect("a finding");
+    assert!(
+        told.message.contains("\"nightly-report\""),
+        "{}",
+        told.message
+    );
+}
