@@ -5,5 +5,7 @@
 pub mod ask;
 pub mod connect;
 pub mod dialect;
+pub mod identity;
+pub mod lock;
 pub mod tls;
 pub mod url;
