@@ -31,6 +31,8 @@ pub const EVIDENCE_VOLUME: &str = "drydock-evidence";
 pub const EVIDENCE_PATH: &str = "/drydock-evidence";
 /// The key of the stored report in its ConfigMap, and the file's name in [`EVIDENCE_PATH`].
 pub const REPORT_KEY: &str = "report.json.gz";
+/// The key of the witness's summary in the ConfigMap of a report.
+pub const SUMMARY_KEY: &str = "summary.json";
 /// The volume with certificates.
 pub const TLS_VOLUME: &str = "drydock-tls";
 /// Mount path of [`TLS_VOLUME`].

@@ -1,5 +1,7 @@
 //! The reasons of conditions and events: public API, like exit codes.
 
+use crate::verdict::ExitCode;
+
 /// The dry run is being started or runs.
 pub const DRY_RUN_IN_PROGRESS: &str = "DryRunInProgress";
 /// The upgrade is being started or runs.
@@ -16,6 +18,10 @@ pub const ALREADY_RELEASED: &str = "AlreadyReleased";
 pub const RELEASED_BY_HAND: &str = "ReleasedByHand";
 /// The migration had nothing to do; the image was released without an upgrade.
 pub const NOTHING_TO_DO: &str = "NothingToDo";
+/// The witness proved the rollback.
+pub const VERIFIED: &str = "Verified";
+/// The witness could not say whether the rollback was complete, or was not asked.
+pub const NOT_PROVEN: &str = "NotProven";
 /// Not decided yet.
 pub const PENDING: &str = "Pending";
 /// `suspend` is true: nothing new is started.
@@ -64,6 +70,8 @@ pub const JOB_REFUSED: &str = "JobRefused";
 pub const UPGRADE_FAILED: &str = "UpgradeFailed";
 /// The upgrade succeeded but landed on another state than predicted.
 pub const UPGRADE_DIVERGED: &str = "UpgradeDiverged";
+/// The upgrade failed and left the database between the state before and the predicted one.
+pub const UPGRADE_PARTIAL: &str = "UpgradePartial";
 /// It is not known how the upgrade ended, or whether it has ended.
 pub const UPGRADE_UNKNOWN: &str = "UpgradeUnknown";
 
@@ -71,3 +79,18 @@ pub const UPGRADE_UNKNOWN: &str = "UpgradeUnknown";
 pub const GATE_REMOVED: &str = "GateRemoved";
 /// An image that already ran when the Migration was created was released. An event only.
 pub const ADOPTED: &str = "Adopted";
+
+/// The exit code of `drydock wait` for a Migration that stands still with this reason.
+#[must_use]
+pub fn exit_code(reason: &str) -> ExitCode {
+    match reason {
+        FAILED => ExitCode::Failed,
+        NOT_REHEARSED => ExitCode::NotRehearsed,
+        ROLLBACK_NOT_VERIFIED | EVIDENCE_LOST => ExitCode::RollbackNotVerified,
+        BUDGET_EXCEEDED => ExitCode::BudgetExceeded,
+        DRIFT => ExitCode::Drift,
+        UPGRADE_FAILED | UPGRADE_PARTIAL | UPGRADE_UNKNOWN => ExitCode::UpgradeFailed,
+        UPGRADE_DIVERGED => ExitCode::UpgradeDiverged,
+        _ => ExitCode::Environment,
+    }
+}

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::digest::InputDigest;
+use super::names::RunPhase;
 use crate::verdict::{EvidenceDigest, Verdict};
 
 /// The names of the conditions. `Reconciling` and `Stalled` exist only while they are True, as
@@ -85,6 +86,9 @@ pub struct Run {
     /// Rehearsals that were repeated because the database had changed before the upgrade.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drifts: u32,
+    /// Attempts in a row that ended because another run held the database.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub busy: u32,
     /// When this run began.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started: Timestamp,
@@ -166,6 +170,9 @@ pub struct Released {
     /// by hand, which then counts for any commands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commands: Option<String>,
+    /// The digest of the dry run's report that allowed it; absent likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceDigest>,
     /// When.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
@@ -196,6 +203,31 @@ impl MigrationStatus {
 #[must_use]
 pub fn is_true(condition: Option<&Condition>) -> bool {
     condition.is_some_and(|c| c.status == "True")
+}
+
+impl Run {
+    /// The record of one of its Jobs.
+    #[must_use]
+    pub fn job(&self, phase: RunPhase) -> Option<&JobRecord> {
+        match phase {
+            RunPhase::DryRun => self.dry_run.as_ref(),
+            RunPhase::Upgrade => self.upgrade.as_ref(),
+        }
+    }
+
+    /// How one of its Jobs ended, when it has.
+    #[must_use]
+    pub fn outcome(&self, phase: RunPhase) -> Option<&Outcome> {
+        self.job(phase)?.outcome.as_ref()
+    }
+
+    /// The names of its Jobs.
+    pub fn job_names(&self) -> impl Iterator<Item = &str> {
+        [&self.dry_run, &self.upgrade]
+            .into_iter()
+            .flatten()
+            .map(|record| record.name.as_str())
+    }
 }
 
 impl Outcome {

@@ -1,0 +1,53 @@
+//! Events on a Migration.
+
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+
+use crate::api::{Migration, RunPhase};
+use crate::operator::pipeline::{Severity, Transition};
+
+/// The API server refuses longer notes.
+const NOTE_LIMIT: usize = 1024;
+
+pub(super) struct Events {
+    recorder: Recorder,
+}
+
+impl Events {
+    pub(super) fn new(client: Client) -> Self {
+        let reporter = Reporter {
+            controller: "drydock".to_owned(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+        }
+    }
+
+    /// Events are news for people; one that cannot be written changes nothing.
+    pub(super) async fn tell(&self, migration: &Migration, transition: &Transition) {
+        let mut note = transition.message.clone();
+        note.truncate(note.floor_char_boundary(NOTE_LIMIT));
+        let event = Event {
+            type_: match transition.severity {
+                Severity::Normal => EventType::Normal,
+                Severity::Warning => EventType::Warning,
+            },
+            reason: transition.reason.clone(),
+            note: Some(note),
+            action: match transition.phase {
+                Some(RunPhase::DryRun) => "DryRun".to_owned(),
+                Some(RunPhase::Upgrade) => "Upgrade".to_owned(),
+                None => "Gate".to_owned(),
+            },
+            secondary: None,
+        };
+        if let Err(error) = self
+            .recorder
+            .publish(&event, &migration.object_ref(&()))
+            .await
+        {
+            tracing::warn!(%error, "cannot write an event");
+        }
+    }
+}

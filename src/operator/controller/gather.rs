@@ -1,0 +1,196 @@
+//! Reads everything about one Migration into a [`World`].
+//!
+//! It asks the API server, not a cache: a decision on what the controller itself has just written
+//! must see it. The watches only say when to look.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::{Context, ControllerError};
+use crate::api::{LABEL_MIGRATION, Migration};
+use crate::operator::pipeline::{AppPod, ObservedJob, Problem, StoredReport, World};
+use crate::operator::resources::unpack_report;
+
+/// A pod that takes longer than this to be created, or to leave its first containers waiting, has a
+/// reason that stands in its events.
+const SLOW: SignedDuration = SignedDuration::from_millis(1500);
+
+/// What the controller remembers between two looks. Forgetting it (a restart) costs time only.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    failures: Mutex<HashMap<Key, Failures>>,
+}
+
+type Key = (String, String);
+
+#[derive(Debug, Clone, Default)]
+struct Failures {
+    unfetched: BTreeMap<String, (u32, String)>,
+    refused: BTreeMap<String, String>,
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn could_not_fetch(&self, world: &World, job: &str, why: String) {
+        let mut failures = self.lock();
+        let entry = failures.entry(key(world)).or_default();
+        let tries = entry.unfetched.get(job).map_or(0, |(tries, _)| *tries);
+        entry.unfetched.insert(job.to_owned(), (tries + 1, why));
+    }
+
+    pub(super) fn was_refused(&self, world: &World, job: &str, why: String) {
+        let mut failures = self.lock();
+        let entry = failures.entry(key(world)).or_default();
+        entry.refused.insert(job.to_owned(), why);
+    }
+
+    fn of(&self, namespace: &str, name: &str) -> Failures {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.lock().get(&key).cloned().unwrap_or_default()
+    }
+
+    fn forget(&self, namespace: &str, name: &str) {
+        self.lock().remove(&(namespace.to_owned(), name.to_owned()));
+    }
+}
+
+fn key(world: &World) -> Key {
+    (
+        world.migration.namespace().unwrap_or_default(),
+        world.migration.name_any(),
+    )
+}
+
+/// Everything about that Migration; `None` when there is none.
+pub(super) async fn gather(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<World>, ControllerError> {
+    let client = &context.client;
+    let migrations = Api::<Migration>::namespaced(client.clone(), namespace);
+    let jobs = Api::<Job>::namespaced(client.clone(), namespace);
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let of_migration = ListParams::default().labels(&format!("{LABEL_MIGRATION}={name}"));
+    let read = |what| move |source| ControllerError::Read { what, source };
+
+    let (migration, jobs, pods, kept) = futures::try_join!(
+        async {
+            migrations
+                .get_opt(name)
+                .await
+                .map_err(read("the Migration"))
+        },
+        async { jobs.list(&of_migration).await.map_err(read("its Jobs")) },
+        async { pods.list(&of_migration).await.map_err(read("its pods")) },
+        async {
+            maps.list_metadata(&of_migration)
+                .await
+                .map_err(read("its reports"))
+        },
+    )?;
+    let Some(migration) = migration else {
+        context.memory.forget(namespace, name);
+        return Ok(None);
+    };
+
+    let uid = migration.uid().unwrap_or_default();
+    let now = Timestamp::now();
+    let mut observed = Vec::new();
+    for job in &jobs {
+        let mut job = ObservedJob::read(job, &uid, &pods.items);
+        if job.owned && wants_events(&job, now) {
+            job.event = events_of(context, namespace, &job).await?;
+        }
+        observed.push(job);
+    }
+    let mut reports = BTreeMap::new();
+    let run = migration.status.as_ref().and_then(|s| s.run.as_ref());
+    let wanted: Vec<String> = kept
+        .iter()
+        .map(ResourceExt::name_any)
+        .filter(|kept| run.is_some_and(|run| run.job_names().any(|name| name == kept)))
+        .collect();
+    for job in wanted {
+        let map = maps.get_opt(&job).await.map_err(read("a kept report"))?;
+        if let Some(report) = map.as_ref().and_then(stored) {
+            reports.insert(job, report);
+        }
+    }
+    let failures = context.memory.of(namespace, name);
+    Ok(Some(World {
+        now,
+        jobs: observed,
+        reports,
+        kept: kept
+            .iter()
+            .map(|map| {
+                let created = map.creation_timestamp();
+                (
+                    map.name_any(),
+                    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+                )
+            })
+            .collect(),
+        unfetched: failures.unfetched,
+        refused: failures.refused,
+        app_pods: pods.iter().filter_map(AppPod::read).collect(),
+        migration,
+    }))
+}
+
+fn stored(map: &ConfigMap) -> Option<StoredReport> {
+    let report = unpack_report(map).ok()?;
+    StoredReport::read(map, &report)
+}
+
+/// Whether the reason why a Job does not go on can only stand in events.
+fn wants_events(job: &ObservedJob, now: Timestamp) -> bool {
+    if job.failed || job.complete || job.deleting {
+        return false;
+    }
+    match &job.pod {
+        None => now.duration_since(job.created) >= SLOW,
+        Some(pod) => now.duration_since(pod.created) >= SLOW && pod.waits_in_silence(),
+    }
+}
+
+async fn events_of(
+    context: &Context,
+    namespace: &str,
+    job: &ObservedJob,
+) -> Result<Option<Problem>, ControllerError> {
+    let events = Api::<Event>::namespaced(context.client.clone(), namespace);
+    let (kind, name, reason) = match &job.pod {
+        None => ("Job", &job.name, "FailedCreate"),
+        Some(pod) => ("Pod", &pod.name, "FailedMount"),
+    };
+    let fields = format!("involvedObject.kind={kind},involvedObject.name={name},reason={reason}");
+    let found = events
+        .list(&ListParams::default().fields(&fields))
+        .await
+        .map_err(|source| ControllerError::Read {
+            what: "the events of a Job",
+            source,
+        })?;
+    let latest = found
+        .items
+        .into_iter()
+        .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+    Ok(latest
+        .and_then(|event| event.message)
+        .map(|message| match &job.pod {
+            None => Problem::of_failed_create(&message),
+            Some(_) => Problem::of_failed_mount(&message),
+        }))
+}

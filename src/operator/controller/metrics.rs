@@ -1,0 +1,230 @@
+//! What Prometheus sees. The series of a Migration go when it goes.
+
+use kube::ResourceExt;
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::api::{MigrationStatus, RunPhase, condition, is_true};
+use crate::operator::pipeline::World;
+
+/// All metrics. Cloning shares them.
+#[derive(Debug, Clone)]
+pub(super) struct Metrics {
+    registry: Registry,
+    condition: IntGaugeVec,
+    gated_pods: IntGaugeVec,
+    released_images: IntGaugeVec,
+    last_dry_run: GaugeVec,
+    dry_runs: IntCounterVec,
+    upgrades: IntCounterVec,
+    apply_to_gate: HistogramVec,
+    errors: IntCounterVec,
+}
+
+const OBJECT: [&str; 2] = ["namespace", "migration"];
+
+/// From a second to an hour.
+const SECONDS: [f64; 11] = [
+    1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 900.0, 3600.0,
+];
+
+impl Metrics {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let with = |more: &[&'static str]| -> Vec<&'static str> {
+            OBJECT.into_iter().chain(more.iter().copied()).collect()
+        };
+        let metrics = Self {
+            registry: Registry::new(),
+            condition: IntGaugeVec::new(
+                Opts::new(
+                    "drydock_migration_condition",
+                    "1 for the present status and reason of each condition of a Migration.",
+                ),
+                &with(&["type", "status", "reason"]),
+            )?,
+            gated_pods: IntGaugeVec::new(
+                Opts::new(
+                    "drydock_gated_pods",
+                    "Pods that wait for the migration of their image.",
+                ),
+                &with(&[]),
+            )?,
+            released_images: IntGaugeVec::new(
+                Opts::new("drydock_released_images", "Images whose pods may start."),
+                &with(&[]),
+            )?,
+            last_dry_run: GaugeVec::new(
+                Opts::new(
+                    "drydock_last_dry_run_timestamp_seconds",
+                    "When the verdict of the latest dry run was known.",
+                ),
+                &with(&[]),
+            )?,
+            dry_runs: IntCounterVec::new(
+                Opts::new("drydock_dry_runs_total", "Dry runs by how they ended."),
+                &with(&["reason"]),
+            )?,
+            upgrades: IntCounterVec::new(
+                Opts::new("drydock_upgrades_total", "Upgrades by how they ended."),
+                &with(&["reason"]),
+            )?,
+            apply_to_gate: HistogramVec::new(
+                HistogramOpts::new(
+                    "drydock_apply_to_gate_seconds",
+                    "From the start of a run to its image's release.",
+                )
+                .buckets(SECONDS.to_vec()),
+                &with(&[]),
+            )?,
+            errors: IntCounterVec::new(
+                Opts::new(
+                    "drydock_reconcile_errors_total",
+                    "Reconciliations that ended with an error, by what failed.",
+                ),
+                &["category"],
+            )?,
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.condition.clone()))?;
+        registry.register(Box::new(metrics.gated_pods.clone()))?;
+        registry.register(Box::new(metrics.released_images.clone()))?;
+        registry.register(Box::new(metrics.last_dry_run.clone()))?;
+        registry.register(Box::new(metrics.dry_runs.clone()))?;
+        registry.register(Box::new(metrics.upgrades.clone()))?;
+        registry.register(Box::new(metrics.apply_to_gate.clone()))?;
+        registry.register(Box::new(metrics.errors.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The page that Prometheus scrapes.
+    pub(super) fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    pub(super) fn count_error(&self, category: &str) {
+        self.errors.with_label_values(&[category]).inc();
+    }
+
+    /// Counts what ended between two statuses.
+    pub(super) fn count(&self, world: &World, old: &MigrationStatus, new: &MigrationStatus) {
+        let (namespace, name) = names(world);
+        let Some(run) = &new.run else { return };
+        for (phase, counter) in [
+            (RunPhase::DryRun, &self.dry_runs),
+            (RunPhase::Upgrade, &self.upgrades),
+        ] {
+            let before = old.run.as_ref().and_then(|run| run.outcome(phase));
+            if let Some(outcome) = run.outcome(phase)
+                && before != Some(outcome)
+            {
+                counter
+                    .with_label_values(&[&namespace, &name, &outcome.reason])
+                    .inc();
+            }
+        }
+        let open = |status: &MigrationStatus| is_true(status.condition(condition::GATE_OPEN));
+        if open(new) && !open(old) {
+            let took = world.now.duration_since(run.started).as_secs_f64();
+            self.apply_to_gate
+                .with_label_values(&[&namespace, &name])
+                .observe(took);
+        }
+    }
+
+    /// Shows how a Migration stands.
+    pub(super) fn show(&self, world: &World, status: &MigrationStatus) {
+        let (namespace, name) = names(world);
+        self.drop_conditions(&namespace, &name);
+        for condition in &status.conditions {
+            self.condition
+                .with_label_values(&[
+                    &namespace,
+                    &name,
+                    &condition.type_,
+                    &condition.status,
+                    &condition.reason,
+                ])
+                .set(1);
+        }
+        let count = |amount: usize| i64::try_from(amount).unwrap_or(i64::MAX);
+        let gated = world.app_pods.iter().filter(|pod| pod.gate.is_some());
+        let object = [namespace.as_str(), name.as_str()];
+        self.gated_pods
+            .with_label_values(&object)
+            .set(count(gated.count()));
+        self.released_images
+            .with_label_values(&object)
+            .set(count(status.released.len()));
+        if let Some(outcome) = status
+            .run
+            .as_ref()
+            .and_then(|run| run.outcome(RunPhase::DryRun))
+        {
+            self.last_dry_run
+                .with_label_values(&object)
+                .set(outcome.at.as_duration().as_secs_f64());
+        }
+    }
+
+    /// The Migration is gone.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        self.drop_conditions(namespace, name);
+        let object = [namespace, name];
+        // An error only says that there was no such series.
+        let _ = self.gated_pods.remove_label_values(&object);
+        let _ = self.released_images.remove_label_values(&object);
+        let _ = self.last_dry_run.remove_label_values(&object);
+        let _ = self.apply_to_gate.remove_label_values(&object);
+        for counter in [&self.dry_runs, &self.upgrades] {
+            for labels in series(counter, namespace, name) {
+                let values: Vec<&str> = labels.iter().map(String::as_str).collect();
+                let _ = counter.remove_label_values(&values);
+            }
+        }
+    }
+
+    fn drop_conditions(&self, namespace: &str, name: &str) {
+        for labels in series(&self.condition, namespace, name) {
+            let values: Vec<&str> = labels.iter().map(String::as_str).collect();
+            let _ = self.condition.remove_label_values(&values);
+        }
+    }
+}
+
+fn names(world: &World) -> (String, String) {
+    (
+        world.migration.namespace().unwrap_or_default(),
+        world.migration.name_any(),
+    )
+}
+
+/// The label values, in the order of registration, of all series of one Migration.
+fn series(
+    vector: &impl prometheus::core::Collector,
+    namespace: &str,
+    name: &str,
+) -> Vec<Vec<String>> {
+    let order: Vec<String> = vector
+        .desc()
+        .iter()
+        .flat_map(|desc| desc.variable_labels.clone())
+        .collect();
+    let mut found = Vec::new();
+    for family in vector.collect() {
+        for metric in family.get_metric() {
+            let value = |label: &str| {
+                metric
+                    .get_label()
+                    .iter()
+                    .find(|pair| pair.name() == label)
+                    .map(|pair| pair.value().to_owned())
+                    .unwrap_or_default()
+            };
+            if value("namespace") == namespace && value("migration") == name {
+                found.push(order.iter().map(|label| value(label)).collect());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,27 @@
+//! What to do about a Migration, decided from everything that was observed.
+//!
+//! [`decide`] is a total function of a [`World`]: it reads no clock and remembers nothing, so a
+//! controller that was killed at any step goes on where the cluster stands. The status in its answer
+//! is written before its effects are performed; intent is therefore on record before a Job exists.
+
+mod advance;
+mod decide;
+mod effect;
+mod pods;
+mod problem;
+mod release;
+mod standing;
+mod transition;
+mod world;
+
+pub use decide::decide;
+pub use effect::{Decision, Effect};
+pub use pods::{RunPod, Step};
+pub use problem::Problem;
+pub use transition::{Severity, Transition, transitions};
+pub use world::{AppPod, ObservedJob, StoredReport, World};
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

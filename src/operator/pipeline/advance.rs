@@ -1,0 +1,399 @@
+//! How far the present run has come: records outcomes in it, and asks for what is missing to know
+//! them.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::effect::Effect;
+use super::pods::{Progress, RunPod};
+use super::problem::Problem;
+use super::world::{ObservedJob, StoredReport, World};
+use crate::api::{JobRecord, MigrationStatus, Outcome, Run, RunPhase, reason, run_id};
+use crate::report::Summary;
+use crate::verdict::{Environment, RollbackProof, UpgradeFailure, Verdict, Verified};
+
+/// How often a report is asked for before it counts as lost.
+const FETCHES: u32 = 6;
+
+/// How long a pod may have a problem before we call it a standstill: a Secret that is applied
+/// together with the Migration is there by then.
+const GRACE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The stage of a run. Everything that is final is in the run's records already.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Stage {
+    /// The Job is to be created.
+    Pending(RunPhase),
+    /// The Job is being started, or runs; with what keeps it from starting, if anything.
+    Going(RunPhase, Option<Obstacle>),
+    /// The dry run passed; nothing else has been begun.
+    Passed,
+    /// The run ended without a release.
+    Ended(RunPhase, Outcome),
+    /// The upgrade landed where it should.
+    Upgraded,
+}
+
+/// A problem, and whether it has lasted long enough to call for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Obstacle {
+    pub(super) problem: Problem,
+    pub(super) lasting: bool,
+}
+
+/// What is being decided.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) status: MigrationStatus,
+    pub(super) effects: Vec<Effect>,
+    pub(super) requeue: Option<Duration>,
+}
+
+impl Next {
+    /// Asks to be woken after that time at the latest.
+    pub(super) fn wake(&mut self, after: Duration) {
+        self.requeue = Some(self.requeue.map_or(after, |other| other.min(after)));
+    }
+}
+
+/// Looks at the run's Jobs.
+pub(super) fn advance(world: &World, next: &mut Next, run: &mut Run) -> Stage {
+    if let Some(mut record) = run.upgrade.take() {
+        let stage = job(world, next, run, RunPhase::Upgrade, &mut record);
+        run.upgrade = Some(record);
+        return stage;
+    }
+    let Some(mut record) = run.dry_run.take() else {
+        return Stage::Pending(RunPhase::DryRun);
+    };
+    let stage = job(world, next, run, RunPhase::DryRun, &mut record);
+    run.dry_run = Some(record);
+    stage
+}
+
+fn job(
+    world: &World,
+    next: &mut Next,
+    run: &mut Run,
+    phase: RunPhase,
+    record: &mut JobRecord,
+) -> Stage {
+    if record.outcome.is_none() {
+        let job = match (world.job(&record.name), &record.uid) {
+            (None, None) => return Stage::Pending(phase),
+            (Some(job), Some(uid)) if job.uid == *uid => Some(job),
+            (Some(job), None) => {
+                record.uid = Some(job.uid.clone());
+                Some(job)
+            }
+            (_, Some(_)) => None,
+        };
+        match job.map_or_else(
+            || Looked::Over(lost(world, phase, "its Job is gone")),
+            |job| look(world, next, run, phase, job),
+        ) {
+            Looked::Going(obstacle) => return Stage::Going(phase, obstacle),
+            Looked::Over(outcome) => record.outcome = Some(outcome),
+        }
+    }
+    match &record.outcome {
+        Some(outcome) if outcome.reason == reason::PASSED => Stage::Passed,
+        Some(outcome) if outcome.reason == reason::UPGRADED => Stage::Upgraded,
+        Some(outcome) => Stage::Ended(phase, outcome.clone()),
+        None => Stage::Going(phase, None),
+    }
+}
+
+enum Looked {
+    Going(Option<Obstacle>),
+    Over(Outcome),
+}
+
+fn look(
+    world: &World,
+    next: &mut Next,
+    run: &mut Run,
+    phase: RunPhase,
+    job: &ObservedJob,
+) -> Looked {
+    let given_up = job.failed || job.deleting;
+    let Some(pod) = &job.pod else {
+        if given_up {
+            return Looked::Over(lost(
+                world,
+                phase,
+                "its pod is gone and was not seen to end",
+            ));
+        }
+        // The reason is in the Job's events, which are not watched.
+        next.wake(Duration::from_secs(2));
+        return Looked::Going(obstacle(world, next, job.created, job.event.clone()));
+    };
+    match pod.progress() {
+        Progress::Going => Looked::Going(obstacle(world, next, pod.created, job.event.clone())),
+        Progress::Blocked(problem) => {
+            Looked::Going(obstacle(world, next, pod.created, Some(problem)))
+        }
+        Progress::Refused(summary) => Looked::Over(refused(world, run, phase, &summary)),
+        Progress::Witnessed(summary) => witnessed(world, next, run, phase, job, pod, &summary),
+        // A dry run whose pod was evicted gets another pod; the Job is given up when it does not.
+        Progress::Silent(_) if phase == RunPhase::DryRun && !given_up => {
+            next.wake(Duration::from_secs(2));
+            Looked::Going(None)
+        }
+        Progress::Silent(why) => Looked::Over(lost(world, phase, &why)),
+    }
+}
+
+fn obstacle(
+    world: &World,
+    next: &mut Next,
+    since: jiff::Timestamp,
+    problem: Option<Problem>,
+) -> Option<Obstacle> {
+    let problem = problem?;
+    let lasted = world.now.duration_since(since);
+    let lasting = lasted >= GRACE;
+    if !lasting {
+        next.wake(Duration::try_from(GRACE - lasted).unwrap_or(Duration::from_secs(1)));
+    }
+    Some(Obstacle { problem, lasting })
+}
+
+/// The run ended, and nobody can say how.
+fn lost(world: &World, phase: RunPhase, why: &str) -> Outcome {
+    let (reason, message) = match phase {
+        RunPhase::DryRun => (
+            reason::DRY_RUN_LOST,
+            format!("the dry run ended without a verdict: {why}"),
+        ),
+        RunPhase::Upgrade => (
+            reason::UPGRADE_UNKNOWN,
+            format!(
+                "it is not known how the upgrade ended, or whether its command still runs: {why}"
+            ),
+        ),
+    };
+    Outcome {
+        reason: reason.to_owned(),
+        cause: None,
+        message,
+        rollback_verified: None,
+        nothing_to_do: false,
+        report: None,
+        at: world.now,
+    }
+}
+
+/// `prepare` ended the run before the command was started; there is no report.
+fn refused(world: &World, run: &Run, phase: RunPhase, summary: &Summary) -> Outcome {
+    if let Err(why) = belongs(world, run, phase, summary) {
+        return lost(world, phase, &why);
+    }
+    let mut outcome = outcome_of(world, phase, summary);
+    if matches!(outcome.reason.as_str(), reason::PASSED | reason::UPGRADED) {
+        outcome.reason = reason::ENVIRONMENT.to_owned();
+    }
+    outcome
+}
+
+fn witnessed(
+    world: &World,
+    next: &mut Next,
+    run: &mut Run,
+    phase: RunPhase,
+    job: &ObservedJob,
+    pod: &RunPod,
+    summary: &Summary,
+) -> Looked {
+    if let Err(why) = belongs(world, run, phase, summary) {
+        return Looked::Over(evidence_lost(world, phase, summary, &why));
+    }
+    // An attempt that may be repeated must be known to be over.
+    if phase == RunPhase::Upgrade && summary.verdict != Verdict::Passed && !pod.command_is_over() {
+        if pod.finished {
+            return Looked::Over(lost(
+                world,
+                phase,
+                "the witness has spoken, but the command was not seen to end",
+            ));
+        }
+        next.wake(Duration::from_secs(1));
+        return Looked::Going(None);
+    }
+    let mut outcome = outcome_of(world, phase, summary);
+    match kept(world, &job.name, summary) {
+        Kept::Yes(report) => {
+            outcome.report = Some(report.digest.clone());
+            if phase == RunPhase::Upgrade && report.bound_to != run.evidence {
+                return Looked::Over(evidence_lost(
+                    world,
+                    phase,
+                    summary,
+                    "the upgrade was not bound to this run's dry run",
+                ));
+            }
+        }
+        Kept::NotYet(tries) => {
+            next.effects.push(Effect::StoreReport {
+                job: job.name.clone(),
+                pod: pod.name.clone(),
+                summary: summary.clone(),
+            });
+            if tries > 0 {
+                next.wake(Duration::from_millis(250 << tries.min(4)));
+            }
+            return Looked::Going(None);
+        }
+        Kept::Never(why) if summary.verdict == Verdict::Passed => {
+            return Looked::Over(evidence_lost(world, phase, summary, &why));
+        }
+        Kept::Never(why) => {
+            outcome.message = format!("{} (its report could not be kept: {why})", outcome.message);
+        }
+    }
+    match phase {
+        RunPhase::DryRun => {
+            run.evidence.clone_from(&outcome.report);
+            run.before = summary.before.as_ref().map(ToString::to_string);
+            run.predicted = summary.predicted.as_ref().map(ToString::to_string);
+            run.admitted.clone_from(&pod.admitted);
+            run.image_id.clone_from(&pod.image_id);
+        }
+        RunPhase::Upgrade => {
+            if outcome.reason == reason::UPGRADED
+                && let (Some(rehearsed), Some(ran)) = (&run.image_id, &pod.image_id)
+                && !same_image(rehearsed, ran)
+            {
+                outcome.reason = reason::UPGRADE_DIVERGED.to_owned();
+                outcome.message = format!(
+                    "the upgrade ran the image {ran}, but {rehearsed} was rehearsed: the tag {} was moved in between",
+                    run.image
+                );
+            }
+        }
+    }
+    Looked::Over(outcome)
+}
+
+/// Two ids of one image: a registry's name in front does not matter.
+fn same_image(one: &str, other: &str) -> bool {
+    let digest = |id: &str| {
+        id.rsplit_once('@')
+            .map_or(id, |(_, digest)| digest)
+            .to_owned()
+    };
+    digest(one) == digest(other)
+}
+
+enum Kept<'a> {
+    Yes(&'a StoredReport),
+    NotYet(u32),
+    Never(String),
+}
+
+fn kept<'a>(world: &'a World, job: &str, summary: &Summary) -> Kept<'a> {
+    match world.reports.get(job) {
+        Some(report) if report.digest == summary.digest && report.summary == *summary => {
+            Kept::Yes(report)
+        }
+        Some(_) => Kept::Never("the report that is kept under this name is another one".to_owned()),
+        None => match world.unfetched.get(job) {
+            Some((tries, why)) if *tries >= FETCHES => Kept::Never(why.clone()),
+            Some((tries, _)) => Kept::NotYet(*tries),
+            None => Kept::NotYet(0),
+        },
+    }
+}
+
+/// A summary speaks about the run only if it names it.
+fn belongs(world: &World, run: &Run, phase: RunPhase, summary: &Summary) -> Result<(), String> {
+    let migration = world.migration.metadata.name.as_deref().unwrap_or_default();
+    let expected = run_id(migration, phase, &run.input_digest, run.attempt);
+    if summary.run.0 == expected {
+        Ok(())
+    } else {
+        Err(format!(
+            "the witness speaks about the run {}, not {expected}",
+            summary.run.0
+        ))
+    }
+}
+
+fn evidence_lost(world: &World, phase: RunPhase, summary: &Summary, why: &str) -> Outcome {
+    Outcome {
+        reason: reason::EVIDENCE_LOST.to_owned(),
+        message: format!("the run ended, but its report is not at hand: {why}"),
+        ..outcome_of(world, phase, summary)
+    }
+}
+
+fn outcome_of(world: &World, phase: RunPhase, summary: &Summary) -> Outcome {
+    let reason = match (&summary.verdict, phase) {
+        (Verdict::Passed, RunPhase::DryRun)
+            if summary.rollback == Some(RollbackProof::Verified) =>
+        {
+            reason::PASSED
+        }
+        (Verdict::Passed, RunPhase::DryRun) | (Verdict::RollbackNotVerified, _) => {
+            reason::ROLLBACK_NOT_VERIFIED
+        }
+        (Verdict::Passed, RunPhase::Upgrade) => reason::UPGRADED,
+        (Verdict::Failed, RunPhase::DryRun) => reason::FAILED,
+        (Verdict::NotRehearsed(_), _) => reason::NOT_REHEARSED,
+        (Verdict::BudgetExceeded(_), _) => reason::BUDGET_EXCEEDED,
+        (Verdict::Environment(_), _) => reason::ENVIRONMENT,
+        (Verdict::Drift, _) => reason::DRIFT,
+        (Verdict::UpgradeFailed(UpgradeFailure::Partial), _) => reason::UPGRADE_PARTIAL,
+        (Verdict::UpgradeFailed(UpgradeFailure::Unknown), _) => reason::UPGRADE_UNKNOWN,
+        (Verdict::UpgradeFailed(_), _) | (Verdict::Failed, RunPhase::Upgrade) => {
+            reason::UPGRADE_FAILED
+        }
+        (Verdict::UpgradeDiverged, _) => reason::UPGRADE_DIVERGED,
+        (Verdict::Interrupted, RunPhase::DryRun) => reason::INTERRUPTED,
+        (Verdict::Interrupted, RunPhase::Upgrade) => reason::UPGRADE_UNKNOWN,
+    };
+    Outcome {
+        reason: reason.to_owned(),
+        cause: Outcome::cause_of(&summary.verdict),
+        message: summary.message.clone(),
+        rollback_verified: match summary.rollback {
+            Some(RollbackProof::Verified) => Some(true),
+            Some(RollbackProof::Violated) => Some(false),
+            Some(RollbackProof::Unknown) | None => None,
+        },
+        nothing_to_do: summary.nothing_to_do,
+        report: None,
+        at: world.now,
+    }
+}
+
+/// The proof that the run's dry run passed, from what is kept of it.
+pub(super) fn verified(world: &World, run: &Run) -> Result<Verified, String> {
+    let name = run.job(RunPhase::DryRun).map_or("", |record| &record.name);
+    let report = world
+        .reports
+        .get(name)
+        .ok_or_else(|| format!("the ConfigMap {name} with the dry run's report is gone"))?;
+    if run.evidence.as_ref() != Some(&report.digest) {
+        return Err(format!(
+            "the ConfigMap {name} does not hold the dry run's report any more"
+        ));
+    }
+    Verified::check(
+        &report.summary.verdict,
+        report.summary.rollback.unwrap_or(RollbackProof::Unknown),
+        &report.summary.digest,
+        &report.digest,
+    )
+    .map_err(|why| why.to_string())
+}
+
+/// Whether another run held the database, so that waiting helps.
+pub(super) fn is_busy(outcome: &Outcome) -> bool {
+    outcome.reason == reason::ENVIRONMENT
+        && [Environment::Busy, Environment::EarlierRunAlive]
+            .map(|cause| Some(format!("{cause:?}")))
+            .contains(&outcome.cause)
+}

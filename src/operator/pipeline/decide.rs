@@ -1,0 +1,553 @@
+//! The decision.
+
+use std::time::Duration;
+
+use super::advance::{Next, Obstacle, Stage, advance, is_busy, verified};
+use super::effect::{Decision, Effect};
+use super::release::{self, Grounds, is_released};
+use super::standing::{self, Standing};
+use super::world::World;
+use crate::api::{
+    FINALIZER, InputDigest, JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, commands_digest,
+    input_digest, job_name, reason,
+};
+use crate::operator::gate;
+use crate::verdict::Verified;
+
+/// How often a run is rehearsed again because the database changed before its upgrade.
+const DRIFTS: u32 = 3;
+
+/// How many old reports are kept.
+const REPORTS: usize = 10;
+
+/// What to do in this world.
+#[must_use]
+pub fn decide(world: &World) -> Decision {
+    let mut next = Next {
+        status: world.migration.status_or_default(),
+        effects: Vec::new(),
+        requeue: None,
+    };
+    let deleting = world.migration.metadata.deletion_timestamp.is_some();
+    let standing = if deleting {
+        leave(world, &mut next)
+    } else {
+        first_look(world, &mut next);
+        let standing = proceed(world, &mut next);
+        end_stray_dry_runs(world, &mut next);
+        keep_finalizer_only_for_an_upgrade(world, &mut next);
+        release::forget(&mut next.status, world);
+        open_gates(world, &mut next);
+        forget_old_reports(world, &mut next);
+        standing
+    };
+    standing::write(&mut next.status, world, &standing);
+    Decision {
+        status: next.status,
+        effects: next.effects,
+        requeue: next.requeue,
+    }
+}
+
+/// A Migration that goes away waits for the end of its upgrade.
+fn leave(world: &World, next: &mut Next) -> Standing {
+    let stage = with_run(world, next, advance);
+    match stage {
+        Some(Stage::Going(RunPhase::Upgrade, obstacle)) => Standing::Upgrading {
+            obstacle,
+            superseded: false,
+        },
+        _ => {
+            if has_finalizer(world) {
+                next.effects.push(Effect::RemoveFinalizer);
+            }
+            Standing::Leaving
+        }
+    }
+}
+
+fn first_look(world: &World, next: &mut Next) {
+    let status = &mut next.status;
+    if status.observed_generation >= 0 || status.run.is_some() || !status.released.is_empty() {
+        return;
+    }
+    for image in release::adoptable(world) {
+        release::release(status, &image, &Grounds::Adopted, world.now);
+    }
+}
+
+fn proceed(world: &World, next: &mut Next) -> Standing {
+    let spec = &world.migration.spec;
+    let input = input_digest(spec);
+    let commands = commands_digest(spec);
+    let retry = take_retry(world, next);
+    let stage = with_run(world, next, advance);
+    let same = next
+        .status
+        .run
+        .as_ref()
+        .is_some_and(|run| run.input_digest == input);
+
+    // An upgrade comes to its end, whatever the specification says by now.
+    match &stage {
+        Some(Stage::Going(RunPhase::Upgrade, obstacle)) => {
+            return Standing::Upgrading {
+                obstacle: obstacle.clone(),
+                superseded: !same,
+            };
+        }
+        Some(Stage::Ended(_, outcome)) if outcome.reason == reason::UPGRADE_UNKNOWN && !retry => {
+            return Standing::UpgradeEnded {
+                outcome: outcome.clone(),
+                superseded: !same,
+            };
+        }
+        Some(Stage::Upgraded) => {
+            if let Err(why) = release_run(world, next) {
+                return evidence_lost(world, next, RunPhase::Upgrade, &why);
+            }
+        }
+        _ => {}
+    }
+
+    if release::by_hand(world) && !is_released(&next.status, &spec.image, &commands) {
+        release::release(&mut next.status, &spec.image, &Grounds::ByHand, world.now);
+    }
+    if is_released(&next.status, &spec.image, &commands) {
+        return released(world, next, same, stage.as_ref());
+    }
+    if !same {
+        if spec.suspend {
+            return Standing::Suspended;
+        }
+        return begin(world, next, input, commands);
+    }
+    match stage {
+        Some(stage) => go_on(world, next, stage, retry),
+        None => Standing::Suspended,
+    }
+}
+
+/// The run is of the present input, and its image is not released.
+fn go_on(world: &World, next: &mut Next, stage: Stage, retry: bool) -> Standing {
+    let suspended = world.migration.spec.suspend;
+    match stage {
+        Stage::Pending(_) if suspended => Standing::Suspended,
+        Stage::Pending(phase) => create(world, next, phase),
+        Stage::Going(RunPhase::DryRun, Some(Obstacle { lasting: true, .. }))
+            if retry && !suspended =>
+        {
+            again(world, next, Again::Asked)
+        }
+        Stage::Going(RunPhase::DryRun, obstacle) => Standing::DryRunning { obstacle },
+        Stage::Going(RunPhase::Upgrade, obstacle) => Standing::Upgrading {
+            obstacle,
+            superseded: false,
+        },
+        Stage::Passed => passed(world, next),
+        // Released in the present decision at the latest.
+        Stage::Upgraded => Standing::Released(reason::UPGRADED),
+        Stage::Ended(..) if retry && !suspended => again(world, next, Again::Asked),
+        Stage::Ended(phase, outcome) if is_busy(&outcome) => {
+            busy(world, next, phase, outcome, suspended)
+        }
+        Stage::Ended(RunPhase::Upgrade, outcome)
+            if outcome.reason == reason::DRIFT && drifts(next) < DRIFTS && !suspended =>
+        {
+            again(world, next, Again::Drifted)
+        }
+        Stage::Ended(RunPhase::DryRun, outcome) => Standing::DryRunEnded { outcome },
+        Stage::Ended(RunPhase::Upgrade, outcome) => Standing::UpgradeEnded {
+            outcome,
+            superseded: false,
+        },
+    }
+}
+
+fn passed(world: &World, next: &mut Next) -> Standing {
+    let Some(run) = next.status.run.clone() else {
+        return Standing::Suspended;
+    };
+    let evidence = match verified(world, &run) {
+        Ok(evidence) => evidence,
+        Err(why) => return evidence_lost(world, next, RunPhase::DryRun, &why),
+    };
+    if world.migration.spec.suspend {
+        return Standing::Suspended;
+    }
+    if found_nothing_to_do(&run) {
+        release::release(
+            &mut next.status,
+            &run.image,
+            &Grounds::Migrated(&run, evidence),
+            world.now,
+        );
+        return Standing::Released(reason::NOTHING_TO_DO);
+    }
+    let name = job_name(
+        name_of(world),
+        RunPhase::Upgrade,
+        &run.input_digest,
+        run.attempt,
+    );
+    if let Some(run) = &mut next.status.run {
+        run.upgrade = Some(JobRecord {
+            name,
+            uid: None,
+            outcome: None,
+        });
+    }
+    start_upgrade(next, evidence)
+}
+
+fn start_upgrade(next: &mut Next, evidence: Verified) -> Standing {
+    next.effects.push(Effect::AddFinalizer);
+    next.effects.push(Effect::CreateUpgradeJob { evidence });
+    Standing::Upgrading {
+        obstacle: None,
+        superseded: false,
+    }
+}
+
+/// The Job is on record, but does not exist yet.
+fn create(world: &World, next: &mut Next, phase: RunPhase) -> Standing {
+    let Some(run) = next.status.run.clone() else {
+        return Standing::Suspended;
+    };
+    let name = run.job(phase).map_or("", |record| record.name.as_str());
+    // An object of an earlier Migration of this name, or of somebody else.
+    if world.jobs.iter().any(|job| job.name == name) {
+        return again(world, next, Again::Asked);
+    }
+    let refusal = world.refused.get(name).cloned();
+    if refusal.is_some() {
+        next.wake(Duration::from_secs(10));
+    }
+    match phase {
+        RunPhase::DryRun => next.effects.push(Effect::CreateDryRunJob),
+        RunPhase::Upgrade => match verified(world, &run) {
+            Ok(evidence) => {
+                start_upgrade(next, evidence);
+            }
+            Err(why) => return evidence_lost(world, next, RunPhase::DryRun, &why),
+        },
+    }
+    match (refusal, phase) {
+        (Some(message), phase) => Standing::JobRefused { phase, message },
+        (None, RunPhase::DryRun) => Standing::DryRunning { obstacle: None },
+        (None, RunPhase::Upgrade) => Standing::Upgrading {
+            obstacle: None,
+            superseded: false,
+        },
+    }
+}
+
+/// Starts the first dry run of an input.
+fn begin(world: &World, next: &mut Next, input: InputDigest, commands: String) -> Standing {
+    let attempt = 1 + latest_attempt(world, &input);
+    next.status.run = Some(Run {
+        image: world.migration.spec.image.clone(),
+        commands,
+        attempt,
+        drifts: 0,
+        busy: 0,
+        started: world.now,
+        dry_run: Some(JobRecord {
+            name: job_name(name_of(world), RunPhase::DryRun, &input, attempt),
+            uid: None,
+            outcome: None,
+        }),
+        upgrade: None,
+        evidence: None,
+        before: None,
+        predicted: None,
+        admitted: None,
+        image_id: None,
+        input_digest: input,
+    });
+    next.effects.push(Effect::CreateDryRunJob);
+    Standing::DryRunning { obstacle: None }
+}
+
+enum Again {
+    /// A person asked for it, or nobody was hurt.
+    Asked,
+    /// The database changed before the upgrade.
+    Drifted,
+    /// Another run held the database.
+    Busy,
+}
+
+/// Starts another attempt at the same input with a new dry run.
+fn again(world: &World, next: &mut Next, why: Again) -> Standing {
+    let Some(old) = next.status.run.take() else {
+        return Standing::Suspended;
+    };
+    let attempt = 1 + latest_attempt(world, &old.input_digest).max(old.attempt);
+    let standing = begin(world, next, old.input_digest, old.commands);
+    if let Some(run) = &mut next.status.run {
+        run.attempt = attempt;
+        run.dry_run = Some(JobRecord {
+            name: job_name(name_of(world), RunPhase::DryRun, &run.input_digest, attempt),
+            uid: None,
+            outcome: None,
+        });
+        run.started = old.started;
+        match why {
+            Again::Asked => run.started = world.now,
+            Again::Drifted => run.drifts = old.drifts + 1,
+            Again::Busy => {
+                run.drifts = old.drifts;
+                run.busy = old.busy + 1;
+            }
+        }
+    }
+    standing
+}
+
+/// Another run held the database: wait, then try again. An upgrade keeps its evidence.
+fn busy(
+    world: &World,
+    next: &mut Next,
+    phase: RunPhase,
+    outcome: Outcome,
+    suspended: bool,
+) -> Standing {
+    let times = next.status.run.as_ref().map_or(0, |run| run.busy);
+    let pause = Duration::from_secs(2 << times.min(4));
+    let waited = Duration::try_from(world.now.duration_since(outcome.at)).unwrap_or_default();
+    if suspended || waited < pause {
+        if !suspended {
+            next.wake(pause.saturating_sub(waited));
+        }
+        return Standing::Busy { phase, outcome };
+    }
+    match phase {
+        RunPhase::DryRun => again(world, next, Again::Busy),
+        RunPhase::Upgrade => {
+            let latest = next
+                .status
+                .run
+                .as_ref()
+                .map_or(0, |run| latest_attempt(world, &run.input_digest));
+            if let Some(run) = &mut next.status.run {
+                run.attempt = 1 + latest.max(run.attempt);
+                run.busy += 1;
+                run.upgrade = None;
+            }
+            passed(world, next)
+        }
+    }
+}
+
+fn released(world: &World, next: &mut Next, same: bool, stage: Option<&Stage>) -> Standing {
+    let nothing_to_do = next.status.run.as_ref().is_some_and(found_nothing_to_do);
+    match stage {
+        Some(Stage::Upgraded) if same => Standing::Released(reason::UPGRADED),
+        Some(Stage::Passed) if same && nothing_to_do => Standing::Released(reason::NOTHING_TO_DO),
+        _ => {
+            // What ran last did not release this image, and says nothing about it.
+            next.status.run = None;
+            Standing::Released(if release::by_hand(world) {
+                reason::RELEASED_BY_HAND
+            } else {
+                reason::ALREADY_RELEASED
+            })
+        }
+    }
+}
+
+fn found_nothing_to_do(run: &Run) -> bool {
+    run.outcome(RunPhase::DryRun)
+        .is_some_and(|outcome| outcome.nothing_to_do)
+}
+
+/// Adds the image of an upgrade that landed to the released ones, once.
+fn release_run(world: &World, next: &mut Next) -> Result<(), String> {
+    let Some(run) = next.status.run.clone() else {
+        return Ok(());
+    };
+    if is_released(&next.status, &run.image, &run.commands) {
+        return Ok(());
+    }
+    let evidence = verified(world, &run)?;
+    release::release(
+        &mut next.status,
+        &run.image,
+        &Grounds::Migrated(&run, evidence),
+        world.now,
+    );
+    Ok(())
+}
+
+/// What was recorded as passed cannot be shown any more.
+fn evidence_lost(world: &World, next: &mut Next, phase: RunPhase, why: &str) -> Standing {
+    let outcome = Outcome {
+        reason: reason::EVIDENCE_LOST.to_owned(),
+        cause: None,
+        message: format!("the dry run passed, but {why}"),
+        rollback_verified: None,
+        nothing_to_do: false,
+        report: None,
+        at: world.now,
+    };
+    if let Some(run) = &mut next.status.run {
+        let record = match phase {
+            RunPhase::DryRun => {
+                run.upgrade = None;
+                &mut run.dry_run
+            }
+            RunPhase::Upgrade => &mut run.upgrade,
+        };
+        if let Some(record) = record {
+            record.outcome = Some(outcome.clone());
+        }
+    }
+    match phase {
+        RunPhase::DryRun => Standing::DryRunEnded { outcome },
+        RunPhase::Upgrade => Standing::UpgradeEnded {
+            outcome,
+            superseded: false,
+        },
+    }
+}
+
+/// A dry run that is not the present run's is of no use to anybody.
+fn end_stray_dry_runs(world: &World, next: &mut Next) {
+    let wanted = next
+        .status
+        .run
+        .as_ref()
+        .and_then(|run| run.dry_run.as_ref())
+        .map(|record| record.name.as_str());
+    for job in &world.jobs {
+        let over = job.failed || job.complete || job.deleting;
+        let dry_run = job.owned && job.phase == Some(RunPhase::DryRun);
+        if dry_run && !over && Some(job.name.as_str()) != wanted {
+            next.effects.push(Effect::DeleteJob {
+                name: job.name.clone(),
+                uid: job.uid.clone(),
+            });
+        }
+    }
+}
+
+fn keep_finalizer_only_for_an_upgrade(world: &World, next: &mut Next) {
+    let over = next
+        .status
+        .run
+        .as_ref()
+        .and_then(|run| run.job(RunPhase::Upgrade))
+        .is_none_or(|upgrade| {
+            upgrade
+                .outcome
+                .as_ref()
+                .is_some_and(|outcome| outcome.reason != reason::UPGRADE_UNKNOWN)
+        });
+    if over && has_finalizer(world) {
+        next.effects.push(Effect::RemoveFinalizer);
+    }
+}
+
+fn open_gates(world: &World, next: &mut Next) {
+    for pod in world.app_pods.iter().filter(|pod| !pod.leaving) {
+        if let Some(index) = pod.gate
+            && gate::opens_for(
+                pod.images.iter().map(String::as_str),
+                &world.migration.spec.image,
+                &next.status.released,
+            )
+        {
+            next.effects.push(Effect::OpenGate {
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+                index,
+            });
+        }
+    }
+}
+
+fn forget_old_reports(world: &World, next: &mut Next) {
+    let run = next.status.run.as_ref();
+    let needed: Vec<&str> = run.into_iter().flat_map(Run::job_names).collect();
+    let mut old: Vec<_> = world
+        .kept
+        .iter()
+        .filter(|(name, _)| !needed.contains(&name.as_str()))
+        .collect();
+    old.sort_by_key(|(_, created)| std::cmp::Reverse(*created));
+    for (name, _) in old.into_iter().skip(REPORTS) {
+        next.effects
+            .push(Effect::DeleteReport { name: name.clone() });
+    }
+}
+
+/// Whether a person asks for another attempt. A value counts once, also when nothing could be
+/// retried at the time.
+fn take_retry(world: &World, next: &mut Next) -> bool {
+    let asked = world
+        .migration
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(RETRY_ANNOTATION))
+        .filter(|value| !value.is_empty());
+    let new = asked.is_some()
+        && asked != next.status.handled_retry.as_ref()
+        && !world.migration.spec.suspend;
+    if new {
+        next.status.handled_retry = asked.cloned();
+    }
+    new
+}
+
+/// The greatest attempt of that input that left a trace under this Migration's name.
+fn latest_attempt(world: &World, input: &InputDigest) -> u32 {
+    let names = world
+        .jobs
+        .iter()
+        .map(|job| job.name.as_str())
+        .chain(world.kept.iter().map(|(name, _)| name.as_str()));
+    let migration = name_of(world);
+    names
+        .filter_map(|name| {
+            let rest = name.strip_prefix(migration)?.strip_prefix('-')?;
+            let (phase, rest) = rest.split_once('-')?;
+            RunPhase::parse(phase)?;
+            rest.strip_prefix(input.short())?
+                .strip_prefix('-')?
+                .parse::<u32>()
+                .ok()
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+fn with_run<T>(
+    world: &World,
+    next: &mut Next,
+    act: impl FnOnce(&World, &mut Next, &mut Run) -> T,
+) -> Option<T> {
+    let mut run = next.status.run.take()?;
+    let result = act(world, next, &mut run);
+    next.status.run = Some(run);
+    Some(result)
+}
+
+fn drifts(next: &Next) -> u32 {
+    next.status.run.as_ref().map_or(0, |run| run.drifts)
+}
+
+fn has_finalizer(world: &World) -> bool {
+    world
+        .migration
+        .metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|finalizer| finalizer == FINALIZER)
+}
+
+fn name_of(world: &World) -> &str {
+    world.migration.metadata.name.as_deref().unwrap_or_default()
+}

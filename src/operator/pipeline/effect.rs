@@ -1,0 +1,64 @@
+//! What is to be done.
+
+use std::time::Duration;
+
+use crate::api::MigrationStatus;
+use crate::report::Summary;
+use crate::verdict::Verified;
+
+/// One act upon the cluster. Each may be repeated without harm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Keep the Migration from being forgotten while an upgrade may run.
+    AddFinalizer,
+    /// The upgrade is over.
+    RemoveFinalizer,
+    /// Start the dry run that the status names.
+    CreateDryRunJob,
+    /// Start the upgrade that the status names.
+    CreateUpgradeJob {
+        /// The dry run that passed. Nothing else can be upgraded.
+        evidence: Verified,
+    },
+    /// End a dry run that nobody waits for any more.
+    DeleteJob {
+        /// Its name.
+        name: String,
+        /// Its UID: another Job of that name is left alone.
+        uid: String,
+    },
+    /// Fetch the report that the witness announced, check it and keep it.
+    StoreReport {
+        /// The Job.
+        job: String,
+        /// The Job's pod.
+        pod: String,
+        /// The witness's announcement.
+        summary: Summary,
+    },
+    /// Forget an old report.
+    DeleteReport {
+        /// The name of its ConfigMap, which is that of its Job.
+        name: String,
+    },
+    /// Remove drydock's gate from a waiting pod whose images are all released.
+    OpenGate {
+        /// The pod.
+        pod: String,
+        /// Its UID.
+        uid: String,
+        /// The gate's position.
+        index: usize,
+    },
+}
+
+/// The answer to a world.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Written first, when it is not as it was.
+    pub status: MigrationStatus,
+    /// Then done in this order.
+    pub effects: Vec<Effect>,
+    /// When to look again, although nothing may have changed; `None` to be woken by changes only.
+    pub requeue: Option<Duration>,
+}

@@ -1,0 +1,228 @@
+//! What a run's pod says: its containers' states, not the Job's condition, which comes later.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+use super::problem::Problem;
+use crate::api::pod;
+use crate::report::Summary;
+
+/// The state of one container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Step {
+    /// The kubelet has said nothing about it yet.
+    #[default]
+    Unseen,
+    /// It has not been started.
+    Waiting {
+        /// The kubelet's reason, e.g. `CreateContainerConfigError`; empty when it gives none.
+        reason: String,
+        /// The kubelet's message.
+        message: String,
+    },
+    /// It runs.
+    Running,
+    /// It was seen to end.
+    Ended {
+        /// The exit code.
+        code: i32,
+        /// The termination message.
+        message: String,
+    },
+    /// The kubelet does not know what became of it.
+    Lost,
+}
+
+/// The pod of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunPod {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it has ended.
+    pub finished: bool,
+    /// Why it cannot be scheduled.
+    pub unschedulable: Option<String>,
+    /// Init containers before `prepare` and beside it, that came from the template.
+    pub sidecars: Vec<Step>,
+    /// The container `prepare`.
+    pub prepare: Step,
+    /// The container `rehearsal` or `guard`.
+    pub sidecar: Step,
+    /// The container `migration`.
+    pub migration: Step,
+    /// The container `witness`.
+    pub witness: Step,
+    /// The image of `migration` as it stands in the pod after admission.
+    pub admitted: Option<String>,
+    /// The node's id of that image.
+    pub image_id: Option<String>,
+}
+
+/// How far a run's pod has come.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Progress {
+    /// It is being started, or runs.
+    Going,
+    /// It cannot be started for now.
+    Blocked(Problem),
+    /// The container `prepare` ended the run before the command was started.
+    Refused(Summary),
+    /// The witness has spoken.
+    Witnessed(Summary),
+    /// It ended, or is gone, without a verdict; says what is known.
+    Silent(String),
+}
+
+impl RunPod {
+    /// Reads a pod.
+    #[must_use]
+    pub fn read(of: &Pod) -> Self {
+        let spec = of.spec.as_ref();
+        let status = of.status.as_ref();
+        let init = status.and_then(|s| s.init_container_statuses.as_deref());
+        let main = status.and_then(|s| s.container_statuses.as_deref());
+        let find = |list: Option<&[ContainerStatus]>, names: &[&str]| {
+            list.into_iter()
+                .flatten()
+                .find(|c| names.contains(&c.name.as_str()))
+                .cloned()
+        };
+        let migration = find(main, &[pod::MIGRATION]);
+        let own = [pod::PREPARE, pod::REHEARSAL, pod::GUARD];
+        let phase = status.and_then(|s| s.phase.as_deref());
+        Self {
+            name: of.metadata.name.clone().unwrap_or_default(),
+            created: of
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            deleting: of.metadata.deletion_timestamp.is_some(),
+            finished: matches!(phase, Some("Succeeded" | "Failed")),
+            unschedulable: status
+                .iter()
+                .flat_map(|s| s.conditions.iter().flatten())
+                .find(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable"))
+                .map(|c| c.message.clone().unwrap_or_default()),
+            sidecars: init
+                .into_iter()
+                .flatten()
+                .filter(|c| !own.contains(&c.name.as_str()))
+                .map(|c| Step::read(Some(c)))
+                .collect(),
+            prepare: Step::read(find(init, &[pod::PREPARE]).as_ref()),
+            sidecar: Step::read(find(init, &[pod::REHEARSAL, pod::GUARD]).as_ref()),
+            admitted: spec
+                .into_iter()
+                .flat_map(|s| &s.containers)
+                .find(|c| c.name == pod::MIGRATION)
+                .and_then(|c| c.image.clone()),
+            image_id: migration
+                .as_ref()
+                .map(|c| c.image_id.clone())
+                .filter(|id| !id.is_empty()),
+            migration: Step::read(migration.as_ref()),
+            witness: Step::read(find(main, &[pod::WITNESS]).as_ref()),
+        }
+    }
+
+    /// Whether the command is known not to run any more: it was seen to end, or `prepare` ended the
+    /// run before it could start.
+    #[must_use]
+    pub fn command_is_over(&self) -> bool {
+        matches!(self.migration, Step::Ended { .. })
+            || matches!(self.prepare, Step::Ended { code, .. } if code != 0)
+    }
+
+    /// Whether the command may have been started.
+    #[must_use]
+    pub fn command_may_have_started(&self) -> bool {
+        matches!(
+            self.migration,
+            Step::Running | Step::Ended { .. } | Step::Lost
+        )
+    }
+
+    /// Whether it has not come to its first container and its containers do not say why: then only
+    /// its events may.
+    #[must_use]
+    pub fn waits_in_silence(&self) -> bool {
+        !self.finished
+            && self.unschedulable.is_none()
+            && matches!(&self.prepare, Step::Unseen | Step::Waiting { .. })
+            && self.problem().is_none()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        if let Step::Ended { code, message } = &self.witness {
+            return match serde_json::from_str::<Summary>(message) {
+                Ok(summary) if i32::from(u8::from(summary.verdict.exit_code())) == *code => {
+                    Progress::Witnessed(summary)
+                }
+                Ok(_) => Progress::Silent(format!(
+                    "the witness's exit code {code} is not that of its verdict"
+                )),
+                Err(_) => Progress::Silent(format!(
+                    "the witness ended with exit code {code} and no summary"
+                )),
+            };
+        }
+        if let Step::Ended { code, message } = &self.prepare
+            && *code != 0
+        {
+            return match serde_json::from_str::<Summary>(message) {
+                Ok(summary) => Progress::Refused(summary),
+                Err(_) => Progress::Silent(format!(
+                    "the container prepare ended with exit code {code} and no summary"
+                )),
+            };
+        }
+        if self.finished {
+            return Progress::Silent(format!("the pod {} ended without a verdict", self.name));
+        }
+        self.problem().map_or(Progress::Going, Progress::Blocked)
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        self.sidecars
+            .iter()
+            .chain([&self.prepare, &self.sidecar, &self.migration, &self.witness])
+            .find_map(|step| match step {
+                Step::Waiting { reason, message } => Problem::of_container(reason, message),
+                _ => None,
+            })
+            .or_else(|| self.unschedulable.as_deref().map(Problem::unschedulable))
+    }
+}
+
+impl Step {
+    fn read(status: Option<&ContainerStatus>) -> Self {
+        let Some(state) = status.and_then(|s| s.state.as_ref()) else {
+            return Self::Unseen;
+        };
+        if let Some(ended) = &state.terminated {
+            // What the kubelet writes when it cannot find a container that it should know.
+            if ended.reason.as_deref() == Some("ContainerStatusUnknown") {
+                return Self::Lost;
+            }
+            return Self::Ended {
+                code: ended.exit_code,
+                message: ended.message.clone().unwrap_or_default(),
+            };
+        }
+        if state.running.is_some() {
+            return Self::Running;
+        }
+        state
+            .waiting
+            .as_ref()
+            .map_or(Self::Unseen, |waiting| Self::Waiting {
+                reason: waiting.reason.clone().unwrap_or_default(),
+                message: waiting.message.clone().unwrap_or_default(),
+            })
+    }
+}
