@@ -64,6 +64,10 @@ endif
 demo: release ## see it work: without a cluster, then with one
 	DRYDOCK=$(BINARY) demo/run
 
+.PHONY: bench
+bench: release ## measure what docs/performance.md says: ratios within one run, and their bounds
+	DRYDOCK=$(BINARY) benches/run
+
 .PHONY: release
 release: ## the static binary
 	$(STATIC) $(CARGO) build --quiet --release --locked --target $(TARGET)
