@@ -3,8 +3,10 @@
 //! Standard output carries data only (a report, the CRD, the URL of an open rehearsal); everything
 //! else goes to standard error.
 
+mod controller;
 mod output;
 mod report;
+mod wait;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -36,7 +38,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Wait(wait::WaitArgs),
     Report(report::ReportArgs),
+    Controller(controller::ControllerArgs),
     /// Print the CustomResourceDefinition as YAML
     Crd,
     /// Print a completion script for a shell
@@ -66,6 +70,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             .map_err(anyhow::Error::from)
             .and_then(|yaml| print(&yaml)),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Wait(arguments) => wait::run(arguments),
+        Command::Controller(arguments) => controller::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "drydock", &mut script);

@@ -81,13 +81,15 @@ pub struct Run {
     /// The digest of its commands and database; see [`Released::commands`].
     pub commands: String,
     /// Counts from 1 for each input; each retry and each rehearsal after a drift is one more.
-    #[schemars(range(min = 1))]
+    #[schemars(with = "i32", range(min = 1))]
     pub attempt: u32,
     /// Rehearsals that were repeated because the database had changed before the upgrade.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(with = "i32")]
     pub drifts: u32,
     /// Attempts in a row that ended because another run held the database.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(with = "i32")]
     pub busy: u32,
     /// When this run began.
     #[schemars(with = "String", extend("format" = "date-time"))]
