@@ -13,6 +13,7 @@ cluster_build() {
   tools_kubernetes
   tools_containerd
   tools_sandbox
+  tools_helm "$HELM3_VERSION"
 }
 
 # The host's process id of process 1 of the node; fails when there is no node.
@@ -71,6 +72,7 @@ cluster_up() {
   for command in containerd containerd-shim-runc-v2 ctr; do
     ln -s "$(tool_containerd)/$command" "$STATE/bin/$command"
   done
+  ln -s "$(tool_helm "$HELM3_VERSION")" "$STATE/bin/helm"
   cluster_credentials
   cluster_configuration
   for controller in /sys/fs/cgroup/*/; do
@@ -170,7 +172,7 @@ cluster_clean() {
 }
 
 cluster_status() {
-  node_pid >/dev/null || { echo "down"; return 1; }
+  node_pid >/dev/null || { echo down; return 1; }
   local component
   for component in $COMPONENTS; do
     printf '%-24s %s\n' "$component" "$(cluster_running "$component" && echo running || echo stopped)"

@@ -51,6 +51,7 @@ pub struct Options {
     major: u8,
     conf: Vec<String>,
     hba: Option<Vec<String>>,
+    address: Option<String>,
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -61,6 +62,7 @@ impl Options {
             major,
             conf: Vec::new(),
             hba: None,
+            address: None,
             files: Vec::new(),
         }
     }
@@ -78,6 +80,13 @@ impl Options {
         self
     }
 
+    /// Listens on this address instead of 127.0.0.1, for clients that are elsewhere, such as pods.
+    /// They need a password; the superuser's is `lab`.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
     /// A file of the data directory, such as a certificate, readable by the server alone.
     pub fn file(mut self, name: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.into(), contents.into()));
@@ -92,23 +101,23 @@ impl Options {
             .tempdir()
             .expect("a temporary folder")
             .keep();
+        let address = self.address.as_deref().unwrap_or("127.0.0.1");
         let conf = [
             "fsync = off".to_owned(),
             "full_page_writes = off".to_owned(),
             "shared_buffers = 32MB".to_owned(),
-            "listen_addresses = '127.0.0.1'".to_owned(),
+            format!("listen_addresses = '{address}'"),
             format!("unix_socket_directories = '{}'", folder.display()),
             // So that PREPARE TRANSACTION is refused by drydock and not by the server's default.
             "max_prepared_transactions = 10".to_owned(),
             "log_line_prefix = '%m [%p] %q%a %u@%d '".to_owned(),
         ];
         let hba = self.hba.unwrap_or_else(|| {
-            [
-                "local all all trust",
-                "host all,replication all 127.0.0.1/32 trust",
-            ]
-            .map(str::to_owned)
-            .to_vec()
+            let everybody = match self.address {
+                None => "host all,replication all 127.0.0.1/32 trust",
+                Some(_) => "host all,replication all all scram-sha-256",
+            };
+            vec!["local all all trust".to_owned(), everybody.to_owned()]
         });
         write(
             &folder,
@@ -140,14 +149,19 @@ impl Options {
         };
         let mut server = Server {
             major: self.major,
+            host: address.to_owned(),
             port: 0,
+            login: match self.address {
+                None => "postgres",
+                Some(_) => "postgres:lab",
+            },
             folder,
             control: Some(Mutex::new(control)),
             child,
         };
         // Another test process may take the port between the look and the start.
         let started = (0..5).any(|_| {
-            server.port = free_port();
+            server.port = free_port(&server.host);
             server.ask(&format!("start {}", server.port))
         });
         assert!(
@@ -155,6 +169,10 @@ impl Options {
             "PostgreSQL {} did not start (its log is above)",
             server.major
         );
+        if self.address.is_some() {
+            let url = server.socket_url("postgres");
+            psql(&url, "ALTER ROLE postgres PASSWORD 'lab'");
+        }
         server
     }
 }
@@ -164,8 +182,11 @@ impl Options {
 pub struct Server {
     /// Its major version.
     pub major: u8,
-    /// Where it listens on 127.0.0.1.
+    /// The address on which it listens.
+    pub host: String,
+    /// The port on which it listens.
     pub port: u16,
+    login: &'static str,
     folder: PathBuf,
     // Taken before the child is waited for: closing it is what tells the child to end.
     control: Option<Mutex<Control>>,
@@ -217,7 +238,10 @@ impl Server {
 
     /// The URL of one of its databases, over TCP and as the superuser.
     pub fn url(&self, database: &str) -> String {
-        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
+        let Self {
+            login, host, port, ..
+        } = self;
+        format!("postgresql://{login}@{host}:{port}/{database}")
     }
 
     /// The URL of one of its databases, over the Unix socket and as the superuser.
@@ -378,10 +402,10 @@ fn lab() -> PathBuf {
 }
 
 /// A port that nothing listens on, below those that the kernel gives to outgoing connections.
-fn free_port() -> u16 {
+fn free_port(host: &str) -> u16 {
     loop {
         let port = rand::random_range(20_000..30_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpListener::bind((host, port)).is_ok() {
             return port;
         }
     }
