@@ -63,12 +63,12 @@ build_python_base() {
 build_python_packages() {
   local place=usr/local/lib/python3.11/dist-packages
   say "installing the example's Python packages"
-  pip install --quiet --disable-pip-version-check --no-compile --target "$1/$place" --platform manylinux2014_x86_64 --python-version 3.11 \
+  pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile --target "$1/$place" --platform manylinux2014_x86_64 --python-version 3.11 \
     --only-binary=:all: --requirement "$(python_requirements)" || return 1
   # The wheel's own script names the interpreter of the machine that built this.
   mkdir -p "$1/usr/local/bin"
   printf '#!/usr/bin/python3\nimport sys\nfrom alembic.config import main\nsys.exit(main())\n' >"$1/usr/local/bin/alembic"
   chmod 755 "$1/usr/local/bin/alembic"
   rm -rf "${1:?}/$place/bin"
-  tar -c --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$1" -f "$1/packages.tar" usr && rm -r "$1/usr"
+  tar -c --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$1" -f "$1/packages.tar" usr && rm -r "${1:?}/usr"
 }
