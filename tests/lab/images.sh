@@ -5,6 +5,7 @@ PYTHON_IMAGE_VERSION=1
 
 # `lab image load ARCHIVE…`
 image_load() {
+  takes 1 "$@"
   need_node
   local archive
   for archive in "$@"; do
@@ -15,6 +16,7 @@ image_load() {
 
 # `lab image drydock BINARY [NAME]`: the same as the last stage of the Dockerfile.
 image_drydock() {
+  takes 1 "$@"
   local binary=$1 name=${2:-drydock.local/drydock:dev} archive
   ! ldd "$binary" >/dev/null 2>&1 || die "$binary is not static and cannot run on an empty image: build it with \`make release\`"
   archive=$(mktemp --suffix=.tar)
@@ -26,6 +28,7 @@ image_drydock() {
 # `lab image python NAME FOLDER TARGET [oci.py's options]`: a folder of Python files on Debian with the example's
 # requirements installed.
 image_python() {
+  takes 3 "$@"
   local name=$1 folder=$2 target=$3 archive
   shift 3
   python_layers
@@ -38,6 +41,7 @@ image_python() {
 
 # `lab image orders RELEASE [NAME]`: examples/orders as its Dockerfile would build it.
 image_orders() {
+  takes 1 "$@"
   local release=$1 name=${2:-drydock.local/orders:$1} folder
   folder=$(mktemp -d)
   "$LAB/../../examples/orders/assemble" "$release" "$folder"
