@@ -22,7 +22,7 @@ fn pages() -> Vec<PathBuf> {
         .map(|entry| entry.unwrap().path())
         .collect();
     pages.extend(
-        ["ARCHITECTURE.md", "examples/orders/README.md"].map(|p| root().join(p)),
+        ["README.md", "ARCHITECTURE.md", "examples/orders/README.md"].map(|p| root().join(p)),
     );
     pages
 }
