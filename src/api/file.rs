@@ -4,6 +4,8 @@
 //! checked against the schema that the cluster checks with, so that a misspelt field is an error in
 //! both places.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::database::VARIABLE_PATTERN;
@@ -46,10 +48,7 @@ pub fn from_yaml(text: &str) -> Result<MigrationSpec, FileError> {
         serde_saphyr::from_multiple(text).map_err(|e| FileError::Yaml(Box::new(e)))?;
     let (spec, path) = choose(documents)?;
     let mut problems = Vec::new();
-    let mut schema = spec_schema()?;
-    // Required in the cluster, but here the command line may give them.
-    schema.remove("required");
-    check(&spec, &schema, path, &mut problems);
+    check(&spec, &SPEC_SCHEMA, path, &mut problems);
     if spec.get("alembic").is_some() && spec.get("command").is_some() {
         problems.push(format!(
             "{}: give exactly one of alembic and command",
@@ -96,13 +95,16 @@ fn choose(documents: Vec<Value>) -> Result<(Value, &'static str), FileError> {
     }
 }
 
-fn spec_schema() -> Result<Map<String, Value>, FileError> {
-    let crd = serde_json::to_value(schema::crd()).map_err(FileError::Unreadable)?;
+/// The schema of `spec`, without what is required in the cluster but may be given on a command line.
+static SPEC_SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    let crd = serde_json::to_value(schema::crd()).unwrap_or_default();
     let schema = crd
         .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
         .and_then(Value::as_object);
-    Ok(schema.cloned().unwrap_or_default())
-}
+    let mut schema = schema.cloned().unwrap_or_default();
+    schema.remove("required");
+    schema
+});
 
 fn shown(path: &str) -> &str {
     if path.is_empty() { "spec" } else { path }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::operator::controller::{self, Settings};
 use crate::operator::resources::OwnImage;
+use crate::telemetry::{self, Format};
 use crate::verdict::ExitCode;
 
 /// Run the operator.
@@ -28,6 +29,8 @@ pub(super) struct ControllerArgs {
 
 /// Runs the subcommand.
 pub(super) fn run(arguments: ControllerArgs) -> Result<ExitCode> {
+    let filter = std::env::var("DRYDOCK_LOG").ok();
+    telemetry::install(Format::Json, filter.as_deref(), "drydock=info");
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
     let settings = Settings {
         namespace: given(arguments.namespace),

@@ -1,1 +1,663 @@
+//! Each transition, then what holds in every history.
 
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::model::{Cluster, Going, V1, V2};
+use super::{decide, transitions};
+use crate::api::{Phase, RELEASE_ANNOTATION, RunPhase, condition, reason};
+use crate::verdict::{Budget, Environment, NotRehearsed, UpgradeFailure, Verdict};
+
+fn released(cluster: &Cluster) -> Vec<String> {
+    let status = cluster.status();
+    status.released.iter().map(|r| r.image.clone()).collect()
+}
+
+fn job_names(cluster: &Cluster) -> Vec<String> {
+    cluster
+        .jobs
+        .iter()
+        .map(|job| {
+            let (rest, attempt) = job.name.rsplit_once('-').unwrap();
+            let (rest, _) = rest.rsplit_once('-').unwrap();
+            format!("{rest} {attempt}")
+        })
+        .collect()
+}
+
+#[test]
+fn a_good_release_is_rehearsed_upgraded_and_released() {
+    let mut cluster = Cluster::new();
+    cluster.gated_pod("new", V1);
+    cluster.run();
+    assert_eq!(job_names(&cluster), ["orders-dryrun 1", "orders-upgrade 1"]);
+    assert_eq!(released(&cluster), [V1]);
+    assert_eq!(cluster.reason(), reason::UPGRADED);
+    for kind in [
+        condition::READY,
+        condition::DRY_RUN_PASSED,
+        condition::ROLLBACK_VERIFIED,
+        condition::UPGRADED,
+        condition::GATE_OPEN,
+    ] {
+        assert!(cluster.is(kind), "{kind}");
+    }
+    let status = cluster.status();
+    assert!(status.condition(condition::RECONCILING).is_none());
+    assert!(status.condition(condition::STALLED).is_none());
+    assert_eq!(status.phase, Some(Phase::Released));
+    assert_eq!(status.observed_generation, 1);
+    assert_eq!(status.released[0].digest.as_deref(), Some("sha256:11"));
+    assert_eq!(cluster.app_pods[0].gate, None);
+    assert!(!cluster.has_finalizer());
+}
+
+#[test]
+fn the_intent_is_on_record_before_the_job_exists_and_the_finalizer_before_the_upgrade() {
+    let mut cluster = Cluster::new();
+    cluster.reconcile(1);
+    assert!(cluster.jobs.is_empty());
+    assert_eq!(cluster.status().run.unwrap().dry_run.unwrap().uid, None);
+    cluster.settle();
+    cluster.kubelet();
+    cluster.kubelet();
+    cluster.kubelet();
+    // Dies after each single act; the next one begins with the same world.
+    let mut finalizer_first = false;
+    for _ in 0..40 {
+        if cluster.status().run.unwrap().upgrade.is_some() {
+            break;
+        }
+        cluster.reconcile(1);
+    }
+    assert!(cluster.upgrades_created.is_empty());
+    for survives in 1..4 {
+        cluster.reconcile(survives);
+        finalizer_first |= cluster.has_finalizer() && cluster.upgrades_created.is_empty();
+    }
+    assert!(finalizer_first);
+    assert_eq!(cluster.upgrades_created.len(), 1);
+}
+
+#[test]
+fn nothing_to_do_releases_without_an_upgrade() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::NothingToDo);
+    cluster.run();
+    assert_eq!(job_names(&cluster), ["orders-dryrun 1"]);
+    assert_eq!(released(&cluster), [V1]);
+    assert_eq!(cluster.reason(), reason::NOTHING_TO_DO);
+    assert!(cluster.is(condition::UPGRADED));
+}
+
+#[rstest]
+#[case(Verdict::Failed, reason::FAILED)]
+#[case(
+    Verdict::NotRehearsed(NotRehearsed::NeverConnected),
+    reason::NOT_REHEARSED
+)]
+#[case(Verdict::RollbackNotVerified, reason::ROLLBACK_NOT_VERIFIED)]
+#[case(Verdict::BudgetExceeded(Budget::Blocking), reason::BUDGET_EXCEEDED)]
+#[case(
+    Verdict::Environment(Environment::AuthenticationFailed),
+    reason::ENVIRONMENT
+)]
+#[case(Verdict::Interrupted, reason::INTERRUPTED)]
+fn a_bad_dry_run_keeps_the_gate_shut_and_says_why(#[case] verdict: Verdict, #[case] why: &str) {
+    for going in [Going::Says(verdict.clone()), Going::Refuses(verdict)] {
+        let mut cluster = Cluster::new();
+        cluster.gated_pod("new", V1);
+        cluster.dry_runs.push_back(going);
+        cluster.run();
+        assert_eq!(job_names(&cluster), ["orders-dryrun 1"]);
+        assert_eq!(released(&cluster), [""; 0]);
+        assert_eq!(cluster.reason(), why);
+        assert!(cluster.is(condition::STALLED));
+        assert!(!cluster.is(condition::DRY_RUN_PASSED));
+        assert_eq!(cluster.app_pods[0].gate, Some(0));
+        let status = cluster.status();
+        let message = &status.condition(condition::READY).unwrap().message;
+        assert!(
+            message.ends_with("kubectl --namespace shop annotate --overwrite migration orders drydock.dev/retry=\"$(date +%s)\""),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_retry_is_another_attempt_and_counts_once() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::Says(Verdict::Failed));
+    cluster.run();
+    cluster.dry_runs.push_back(Going::Says(Verdict::Failed));
+    cluster.retry();
+    cluster.run();
+    assert_eq!(job_names(&cluster), ["orders-dryrun 1", "orders-dryrun 2"]);
+    assert_eq!(cluster.reason(), reason::FAILED);
+    cluster.sleep(60);
+    cluster.run();
+    assert_eq!(cluster.jobs.len(), 2);
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_retry_that_was_asked_for_while_something_ran_does_not_wait_for_its_end() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::Says(Verdict::Failed));
+    cluster.retry();
+    cluster.run();
+    assert_eq!(cluster.jobs.len(), 1);
+    assert!(cluster.is(condition::STALLED));
+}
+
+#[test]
+fn a_new_image_ends_the_old_dry_run_and_starts_its_own() {
+    let mut cluster = Cluster::new();
+    cluster.settle();
+    cluster.kubelet();
+    cluster.edit_image(V2);
+    cluster.run();
+    assert_eq!(released(&cluster), [V2]);
+    assert_eq!(job_names(&cluster), ["orders-dryrun 1", "orders-upgrade 1"]);
+}
+
+#[test]
+fn a_new_image_waits_for_a_running_upgrade() {
+    let mut cluster = Cluster::new();
+    while cluster.at_large.is_empty() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    cluster.edit_image(V2);
+    cluster.settle();
+    assert_eq!(cluster.reason(), reason::WAITING_FOR_UPGRADE);
+    assert_eq!(cluster.status().observed_generation, 2);
+    cluster.run();
+    assert_eq!(released(&cluster), [V1, V2]);
+}
+
+#[test]
+fn an_upgrade_that_vanished_is_unknown_until_a_person_says_retry() {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Vanishes);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    assert!(cluster.is(condition::STALLED));
+    assert!(cluster.has_finalizer());
+    cluster.edit_image(V2);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    assert_eq!(cluster.upgrades_created.len(), 1);
+    let status = cluster.status();
+    let message = &status.condition(condition::READY).unwrap().message;
+    assert!(message.contains("registry.example/orders:v2 waits until a person has looked"));
+    cluster.at_large.clear();
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V2]);
+    assert!(!cluster.has_finalizer());
+}
+
+#[rstest]
+#[case(
+    Verdict::UpgradeFailed(UpgradeFailure::NothingApplied),
+    reason::UPGRADE_FAILED
+)]
+#[case(
+    Verdict::UpgradeFailed(UpgradeFailure::Partial),
+    reason::UPGRADE_PARTIAL
+)]
+#[case(
+    Verdict::UpgradeFailed(UpgradeFailure::Unknown),
+    reason::UPGRADE_UNKNOWN
+)]
+#[case(Verdict::UpgradeDiverged, reason::UPGRADE_DIVERGED)]
+#[case(Verdict::Environment(Environment::Unreachable), reason::ENVIRONMENT)]
+fn a_bad_upgrade_keeps_the_gate_shut_and_is_never_repeated_by_itself(
+    #[case] verdict: Verdict,
+    #[case] why: &str,
+) {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Says(verdict));
+    cluster.run();
+    cluster.sleep(3600);
+    cluster.run();
+    assert_eq!(cluster.reason(), why);
+    assert_eq!(cluster.upgrades_created.len(), 1);
+    assert_eq!(released(&cluster), [""; 0]);
+    assert!(cluster.is(condition::STALLED));
+    assert!(cluster.is(condition::DRY_RUN_PASSED));
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn drift_is_rehearsed_again_three_times_and_no_more() {
+    let mut cluster = Cluster::new();
+    cluster
+        .upgrades
+        .extend(vec![Going::Refuses(Verdict::Drift); 9]);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::DRIFT);
+    assert!(cluster.is(condition::STALLED));
+    assert_eq!(cluster.upgrades_created.len(), 4);
+    let mut once = Cluster::new();
+    once.upgrades.push_back(Going::Refuses(Verdict::Drift));
+    once.run();
+    assert_eq!(
+        job_names(&once),
+        [
+            "orders-dryrun 1",
+            "orders-upgrade 1",
+            "orders-dryrun 2",
+            "orders-upgrade 2"
+        ]
+    );
+    assert_eq!(released(&once), [V1]);
+}
+
+#[test]
+fn a_busy_database_is_tried_again_by_itself_and_an_upgrade_keeps_its_evidence() {
+    let busy = || Going::Refuses(Verdict::Environment(Environment::Busy));
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.extend([busy(), busy()]);
+    cluster.upgrades.push_back(busy());
+    cluster.settle();
+    cluster.kubelet();
+    cluster.kubelet();
+    cluster.settle();
+    assert!(cluster.is(condition::RECONCILING));
+    assert_eq!(cluster.reason(), reason::ENVIRONMENT);
+    for _ in 0..20 {
+        cluster.sleep(10);
+        cluster.run();
+    }
+    assert_eq!(
+        job_names(&cluster),
+        [
+            "orders-dryrun 1",
+            "orders-dryrun 2",
+            "orders-dryrun 3",
+            "orders-upgrade 3",
+            "orders-upgrade 4"
+        ]
+    );
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_pod_that_cannot_start_is_named_at_once_a_standstill_soon_and_goes_on_when_mended() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::CannotStart);
+    cluster.settle();
+    cluster.kubelet();
+    cluster.kubelet();
+    cluster.settle();
+    assert_eq!(cluster.reason(), reason::SECRET_NOT_FOUND);
+    assert!(cluster.is(condition::RECONCILING));
+    let wake = decide(&cluster.world()).requeue.unwrap();
+    assert!(wake <= std::time::Duration::from_secs(5));
+    cluster.sleep(5);
+    cluster.settle();
+    assert!(cluster.is(condition::STALLED));
+    // A person asks for a new pod: the old one goes.
+    cluster.retry();
+    cluster.run();
+    assert_eq!(job_names(&cluster), ["orders-dryrun 2", "orders-upgrade 2"]);
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_job_that_the_api_server_refuses_is_said_and_tried_again() {
+    let mut cluster = Cluster::new();
+    cluster.refuse_jobs = Some("exceeded quota: jobs".into());
+    cluster.settle();
+    assert_eq!(cluster.reason(), reason::JOB_REFUSED);
+    assert!(decide(&cluster.world()).requeue.is_some());
+    cluster.refuse_jobs = None;
+    cluster.refused.clear();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_report_that_cannot_be_fetched_is_never_a_pass() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::Mute);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::EVIDENCE_LOST);
+    assert!(cluster.upgrades_created.is_empty());
+
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Mute);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::EVIDENCE_LOST);
+    assert_eq!(released(&cluster), [""; 0]);
+}
+
+#[test]
+fn evidence_that_vanished_before_the_upgrade_starts_none() {
+    let mut cluster = Cluster::new();
+    cluster.suspend(false);
+    cluster.settle();
+    cluster.kubelet();
+    cluster.kubelet();
+    cluster.settle();
+    cluster.suspend(true);
+    cluster.kubelet();
+    cluster.settle();
+    cluster.reports.clear();
+    cluster.suspend(false);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::EVIDENCE_LOST);
+    assert!(cluster.upgrades_created.is_empty());
+}
+
+#[test]
+fn a_job_that_is_missing_is_never_created_anew() {
+    for phase in [RunPhase::DryRun, RunPhase::Upgrade] {
+        let mut cluster = Cluster::new();
+        while !cluster.jobs.iter().any(|job| job.phase == Some(phase)) {
+            cluster.kubelet();
+            cluster.settle();
+        }
+        cluster.settle();
+        cluster.jobs.retain(|job| job.phase != Some(phase));
+        let created = cluster.upgrades_created.len();
+        cluster.run();
+        let expected = match phase {
+            RunPhase::DryRun => reason::DRY_RUN_LOST,
+            RunPhase::Upgrade => reason::UPGRADE_UNKNOWN,
+        };
+        assert_eq!(cluster.reason(), expected);
+        assert_eq!(cluster.upgrades_created.len(), created);
+    }
+}
+
+#[test]
+fn an_image_that_was_released_before_comes_back_without_a_run() {
+    let mut cluster = Cluster::new();
+    cluster.run();
+    cluster.edit_image(V2);
+    cluster.run();
+    let jobs = cluster.jobs.len();
+    cluster.edit_image(V1);
+    cluster.gated_pod("back", V1);
+    cluster.run();
+    assert_eq!(cluster.jobs.len(), jobs);
+    assert_eq!(cluster.reason(), reason::ALREADY_RELEASED);
+    assert!(cluster.is(condition::READY));
+    assert_eq!(cluster.app_pods[0].gate, None);
+    // With other commands it is another matter.
+    cluster.migration.spec.alembic.as_mut().unwrap().target = Some("base".into());
+    cluster.run();
+    assert_eq!(cluster.jobs.len(), jobs + 2);
+}
+
+#[test]
+fn the_first_look_adopts_what_runs_and_no_later_look_does() {
+    let mut cluster = Cluster::new();
+    cluster.running_pod("old", V1);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::ALREADY_RELEASED);
+    assert!(cluster.jobs.is_empty());
+
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::Says(Verdict::Failed));
+    cluster.settle();
+    cluster.running_pod("late", V1);
+    cluster.run();
+    assert_eq!(released(&cluster), [""; 0]);
+}
+
+#[test]
+fn a_pod_that_waits_is_not_adopted() {
+    let mut cluster = Cluster::new();
+    cluster.gated_pod("new", V1);
+    cluster.settle();
+    assert_eq!(released(&cluster), [""; 0]);
+    assert_eq!(cluster.jobs.len(), 1);
+}
+
+#[test]
+fn break_glass_releases_exactly_the_image_that_it_names() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::Says(Verdict::Failed));
+    cluster.gated_pod("new", V1);
+    cluster.run();
+    cluster.annotate(RELEASE_ANNOTATION, V2);
+    cluster.run();
+    assert!(cluster.is(condition::STALLED));
+    cluster.annotate(RELEASE_ANNOTATION, V1);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::RELEASED_BY_HAND);
+    assert_eq!(cluster.app_pods[0].gate, None);
+    assert!(!cluster.is(condition::UPGRADED));
+}
+
+#[test]
+fn suspended_starts_nothing_and_stops_nothing() {
+    let mut cluster = Cluster::new();
+    cluster.suspend(true);
+    cluster.run();
+    assert!(cluster.jobs.is_empty());
+    assert_eq!(cluster.reason(), reason::SUSPENDED);
+    cluster.suspend(false);
+    while cluster.at_large.is_empty() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    cluster.suspend(true);
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_migration_that_goes_away_waits_for_its_upgrade() {
+    let mut cluster = Cluster::new();
+    while cluster.at_large.is_empty() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    cluster.delete();
+    cluster.settle();
+    assert!(cluster.has_finalizer());
+    cluster.kubelet();
+    cluster.settle();
+    assert!(!cluster.has_finalizer());
+}
+
+#[test]
+fn events_tell_transitions_and_nothing_twice() {
+    let mut cluster = Cluster::new();
+    let mut told = Vec::new();
+    for _ in 0..30 {
+        let before = cluster.status();
+        if !cluster.reconcile(usize::MAX) {
+            cluster.kubelet();
+        }
+        told.extend(
+            transitions(&before, &cluster.status())
+                .into_iter()
+                .map(|t| t.reason),
+        );
+    }
+    assert_eq!(
+        told,
+        [
+            reason::DRY_RUN_IN_PROGRESS,
+            reason::UPGRADE_IN_PROGRESS,
+            reason::PASSED,
+            reason::UPGRADED
+        ]
+    );
+}
+
+/// What can happen between two decisions.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// The controller acts, and dies after so many acts.
+    Controller(usize),
+    Kubelet,
+    Sleep(i64),
+    Image(bool),
+    Suspend(bool),
+    Retry,
+    LoseJob,
+    LoseReports,
+}
+
+fn going() -> impl Strategy<Value = Going> {
+    prop_oneof![
+        6 => Just(Going::Says(Verdict::Passed)),
+        1 => Just(Going::NothingToDo),
+        1 => Just(Going::Says(Verdict::Failed)),
+        1 => Just(Going::Says(Verdict::RollbackNotVerified)),
+        1 => Just(Going::Refuses(Verdict::Drift)),
+        1 => Just(Going::Refuses(Verdict::Environment(Environment::Busy))),
+        1 => Just(Going::Says(Verdict::UpgradeFailed(UpgradeFailure::Partial))),
+        1 => Just(Going::Vanishes),
+        1 => Just(Going::Mute),
+        1 => Just(Going::CannotStart),
+    ]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        8 => (0..4_usize).prop_map(Happening::Controller),
+        6 => Just(Happening::Kubelet),
+        2 => (1..20_i64).prop_map(Happening::Sleep),
+        1 => any::<bool>().prop_map(Happening::Image),
+        1 => any::<bool>().prop_map(Happening::Suspend),
+        1 => Just(Happening::Retry),
+        1 => Just(Happening::LoseJob),
+        1 => Just(Happening::LoseReports),
+    ]
+}
+
+fn check(cluster: &Cluster) -> Result<(), TestCaseError> {
+    let status = cluster.status();
+    // The type of the effect demands the proof; the model checks what it proves.
+    for pod in &cluster.app_pods {
+        if pod.gate.is_none() {
+            prop_assert!(status.released.iter().any(|r| r.image == pod.images[0]));
+        }
+    }
+    for entry in &status.released {
+        prop_assert!(entry.evidence.is_some(), "released without evidence");
+    }
+    if let Some(ready) = status.condition(condition::READY) {
+        let settled = ready.status == "True"
+            || status.condition(condition::STALLED).is_some()
+            || ready.reason == reason::SUSPENDED;
+        let decision = decide(&cluster.world());
+        let acts = !decision.effects.is_empty() || decision.status != status;
+        let runs = cluster.jobs.iter().any(|job| !job.failed && !job.complete);
+        prop_assert!(
+            settled || acts || runs || decision.requeue.is_some(),
+            "nothing will wake {status:#?}"
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// Whatever happens, and wherever the controller dies: never two upgrades at a time, never one
+    /// without evidence, never a gate opened without; and something will always wake it. (The model
+    /// itself refuses to start an upgrade beside another one.)
+    #[test]
+    fn no_history_breaks_the_promises(
+        happenings in prop::collection::vec(happening(), 1..60),
+        dry_runs in prop::collection::vec(going(), 0..6),
+        upgrades in prop::collection::vec(going(), 0..6),
+    ) {
+        let mut cluster = Cluster::new();
+        cluster.gated_pod("one", V1);
+        cluster.gated_pod("two", V2);
+        cluster.dry_runs.extend(dry_runs);
+        cluster.upgrades.extend(upgrades);
+        for happening in happenings {
+            match happening {
+                Happening::Controller(survives) => {
+                    cluster.reconcile(survives);
+                }
+                Happening::Kubelet => cluster.kubelet(),
+                Happening::Sleep(seconds) => cluster.sleep(seconds),
+                Happening::Image(second) => cluster.edit_image(if second { V2 } else { V1 }),
+                Happening::Suspend(suspend) => cluster.suspend(suspend),
+                Happening::Retry => {
+                    // A person says retry only when nothing runs any more.
+                    cluster.at_large.retain(|name| {
+                        cluster.jobs.iter().any(|job| job.name == *name && !job.failed)
+                    });
+                    if cluster.at_large.is_empty() {
+                        cluster.retry();
+                    }
+                }
+                Happening::LoseJob => {
+                    // A Job that goes before its existence is on record was never there.
+                    let run = cluster.status().run;
+                    let known = |name: &str| {
+                        run.iter()
+                            .flat_map(|run| [&run.dry_run, &run.upgrade])
+                            .flatten()
+                            .any(|record| record.name == name && record.uid.is_some())
+                    };
+                    if cluster.jobs.last().is_some_and(|job| known(&job.name)) {
+                        cluster.jobs.pop();
+                    }
+                }
+                Happening::LoseReports => cluster.reports.clear(),
+            }
+            check(&cluster)?;
+        }
+    }
+
+    /// A controller that dies again and again, after any number of acts, ends where one that never
+    /// dies ends.
+    #[test]
+    fn dying_changes_nothing_about_the_end(
+        deaths in prop::collection::vec(0..4_usize, 1..60),
+        dry_runs in prop::collection::vec(going(), 0..3),
+        upgrades in prop::collection::vec(going(), 0..3),
+    ) {
+        let start = || {
+            let mut cluster = Cluster::new();
+            cluster.gated_pod("one", V1);
+            cluster.dry_runs.extend(dry_runs.clone());
+            cluster.upgrades.extend(upgrades.clone());
+            cluster
+        };
+        let mut steady = start();
+        steady.run();
+        let mut dying = start();
+        for survives in deaths {
+            dying.reconcile(survives);
+        }
+        dying.run();
+        prop_assert_eq!(dying.reason(), steady.reason());
+        prop_assert_eq!(released(&dying), released(&steady));
+        prop_assert_eq!(&dying.upgrades_created, &steady.upgrades_created);
+        prop_assert_eq!(job_names(&dying), job_names(&steady));
+    }
+
+    /// Once nothing is left to do, deciding again says so.
+    #[test]
+    fn a_settled_world_stays_settled(
+        dry_runs in prop::collection::vec(going(), 0..3),
+        upgrades in prop::collection::vec(going(), 0..3),
+    ) {
+        let mut cluster = Cluster::new();
+        cluster.dry_runs.extend(dry_runs);
+        cluster.upgrades.extend(upgrades);
+        cluster.run();
+        let decision = decide(&cluster.world());
+        prop_assert_eq!(decision.status, cluster.status());
+        prop_assert_eq!(decision.effects, vec![]);
+    }
+}
