@@ -15,7 +15,7 @@ STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linu
 # Tests in a cluster are those in tests/cluster_*.rs.
 all_tests := $(basename $(notdir $(wildcard tests/*.rs)))
 cluster_tests := $(filter cluster_%,$(all_tests))
-server_tests := $(filter-out cluster_% tidy crd_files,$(all_tests))
+server_tests := $(filter-out cluster_% tidy crd_files docs,$(all_tests))
 
 ifeq ($(origin KUBECONFIG),command line)
 export KUBECONFIG := $(abspath $(KUBECONFIG))
@@ -41,7 +41,7 @@ setup: ## install the Debian packages that are missing
 check: ## the quick part: format, lints, unit tests; no servers
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
-	$(CARGO) test --quiet --lib --bins --test tidy --test crd_files
+	$(CARGO) test --quiet --lib --bins --test tidy --test crd_files --test docs
 
 .PHONY: test
 test: check test-servers test-cluster ## everything, on real servers and a real cluster

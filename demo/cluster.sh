@@ -28,12 +28,16 @@ else
 fi
 ours() { kubectl --namespace "$namespace" "$@"; }
 
+# A cluster that exists may have Migrations of its own, which would go with their definition.
+own_crd=yes
+! kubectl get crd migrations.drydock.dev >/dev/null 2>&1 || own_crd=''
+
 watcher=
 clean_up() {
   [[ -z $watcher ]] || kill "$watcher" 2>/dev/null || true
   ours delete migration,deployment,pod --all --ignore-not-found --wait=false >/dev/null 2>&1 || true
   helm uninstall drydock --namespace drydock-system >/dev/null 2>&1 || true
-  kubectl delete crd migrations.drydock.dev --ignore-not-found --wait=false >/dev/null 2>&1 || true
+  [[ -z $own_crd ]] || kubectl delete crd migrations.drydock.dev --ignore-not-found --wait=false >/dev/null 2>&1 || true
   kubectl delete namespace "$namespace" drydock-system --ignore-not-found --wait=false >/dev/null 2>&1 || true
   [[ -n ${KUBECONFIG:-} ]] || "$lab" postgres down "$port" >/dev/null 2>&1 || true
 }

@@ -120,6 +120,7 @@ await() {
 
 # Starts a component of the node unless it runs.
 cluster_start() {
+  takes 1 "$@"
   cluster_running "$1" && return
   # `exec` in a background shell: the recorded process id is the component's own.
   in_node bash -c 'setsid "$2/conf/$1.sh" >>"$2/logs/$1" 2>&1 </dev/null & echo $! >"$2/$1.pid"' start "$1" "$STATE" 9>&-
@@ -132,6 +133,7 @@ cluster_running() {
 
 # Ends one component: `lab kill kubelet` (SIGKILL), `lab kill kubelet TERM`.
 cluster_kill() {
+  takes 1 "$@"
   need_node
   cluster_running "$1" || die "$1 does not run"
   in_node kill "-${2:-KILL}" "$(cat "$STATE/$1.pid")"

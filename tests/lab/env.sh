@@ -30,6 +30,8 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/drydock-lab
 # Progress goes to stderr: stdout is for what a command was asked for (a URL, a path).
 say() { printf '\033[1mlab\033[0m  %s\n' "$*" >&2; }
 die() { printf 'lab: %s\n' "$*" >&2; exit 1; }
+# takes COUNT "$@": for commands that need arguments.
+takes() { (($# > $1)) || die "an argument is missing: see \`lab help\`"; }
 
 # Fills $CACHE/$1 once, whoever comes first: `fill NAME FUNCTION` calls FUNCTION with an empty folder that becomes
 # $CACHE/NAME only when it succeeded, so a killed build leaves nothing that looks finished.

@@ -5,6 +5,7 @@ PYTHON_IMAGE_VERSION=1
 
 # `lab image load ARCHIVE…`
 image_load() {
+  takes 1 "$@"
   need_node
   local archive
   for archive in "$@"; do
@@ -15,6 +16,7 @@ image_load() {
 
 # `lab image drydock BINARY [NAME]`: the same as the last stage of the Dockerfile.
 image_drydock() {
+  takes 1 "$@"
   local binary=$1 name=${2:-drydock.local/drydock:dev} archive
   ! ldd "$binary" >/dev/null 2>&1 || die "$binary is not static and cannot run on an empty image: build it with \`make release\`"
   archive=$(mktemp --suffix=.tar)
@@ -26,6 +28,7 @@ image_drydock() {
 # `lab image python NAME FOLDER TARGET [oci.py's options]`: a folder of Python files on Debian with the example's
 # requirements installed.
 image_python() {
+  takes 3 "$@"
   local name=$1 folder=$2 target=$3 archive
   shift 3
   python_layers
@@ -38,6 +41,7 @@ image_python() {
 
 # `lab image orders RELEASE [NAME]`: examples/orders as its Dockerfile would build it.
 image_orders() {
+  takes 1 "$@"
   local release=$1 name=${2:-drydock.local/orders:$1} folder
   folder=$(mktemp -d)
   "$LAB/../../examples/orders/assemble" "$release" "$folder"
@@ -63,12 +67,12 @@ build_python_base() {
 build_python_packages() {
   local place=usr/local/lib/python3.11/dist-packages
   say "installing the example's Python packages"
-  pip install --quiet --disable-pip-version-check --no-compile --target "$1/$place" --platform manylinux2014_x86_64 --python-version 3.11 \
+  pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile --target "$1/$place" --platform manylinux2014_x86_64 --python-version 3.11 \
     --only-binary=:all: --requirement "$(python_requirements)" || return 1
   # The wheel's own script names the interpreter of the machine that built this.
   mkdir -p "$1/usr/local/bin"
   printf '#!/usr/bin/python3\nimport sys\nfrom alembic.config import main\nsys.exit(main())\n' >"$1/usr/local/bin/alembic"
   chmod 755 "$1/usr/local/bin/alembic"
   rm -rf "${1:?}/$place/bin"
-  tar -c --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$1" -f "$1/packages.tar" usr && rm -r "$1/usr"
+  tar -c --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$1" -f "$1/packages.tar" usr && rm -r "${1:?}/usr"
 }

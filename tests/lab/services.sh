@@ -2,6 +2,7 @@
 
 # `lab postgres up MAJOR PORT`: a server with a password, as a real one has; prints the superuser's URL.
 postgres_up() {
+  takes 2 "$@"
   local major=$1 port=$2 data=$STATE/postgres-$2 programs
   need_node
   postgres_install "$major"
@@ -31,6 +32,7 @@ postgres_answers() { in_network psql --no-psqlrc --quiet --command "" "$1"; }
 
 # `lab postgres down PORT`
 postgres_down() {
+  takes 1 "$@"
   local data=$STATE/postgres-$1
   need_node
   [[ -d $data ]] || return 0
@@ -42,6 +44,7 @@ postgres_down() {
 
 # `lab pgbouncer up PORT URL`: transaction pooling in front of a server; prints the URL through it.
 pgbouncer_up() {
+  takes 2 "$@"
   local port=$1 url=$2 folder=$STATE/pgbouncer-$1
   need_node
   tools_pgbouncer

@@ -29,6 +29,8 @@ with_clock() {
   say "$what"
   "$@" &
   pid=$!
+  # A shell's background job ignores Ctrl-C by itself.
+  trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
   while sleep 1 && kill -0 "$pid" 2>/dev/null; do
     if [[ -t 2 ]]; then
       printf '\r     %d:%02d' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) >&2
@@ -37,16 +39,17 @@ with_clock() {
     fi
   done
   [[ ! -t 2 ]] || printf '\r\033[K' >&2
+  trap - INT TERM
   wait "$pid"
 }
 
-build_kubernetes() {
-  local version=k8s.io/component-base/version
+build_kubernetes() (
+  version=k8s.io/component-base/version
   # kubectl and Helm refuse a server that does not say its version.
   cd "$LAB/cluster" && CGO_ENABLED=0 with_clock "building Kubernetes $KUBERNETES_VERSION from source: about 12 minutes on 2 cores, once" \
     nice -n 10 go build -trimpath -o "$1/kubernetes" \
     -ldflags "-s -w -X $version.gitVersion=v$KUBERNETES_VERSION -X $version.gitMajor=1 -X $version.gitMinor=37" .
-}
+)
 
 build_containerd() {
   GOBIN=$1 CGO_ENABLED=0 with_clock "building containerd $CONTAINERD_VERSION from source: about 2 minutes on 2 cores, once" \
