@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -47,6 +48,10 @@ const ROUNDS: u32 = 16;
 /// Even when nothing seems to change, everything is looked at again after this time.
 const RESYNC: Duration = Duration::from_secs(300);
 
+/// How often the Migrations are asked for at the start.
+const LIST_TRIES: u32 = 60;
+const LIST_PAUSE: Duration = Duration::from_millis(500);
+
 struct Context {
     client: Client,
     own: OwnImage,
@@ -66,10 +71,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .map_err(ControllerError::Connect)?;
     let scope = settings.namespace.as_deref();
     let migrations = scoped::<Migration>(&client, scope);
-    migrations
-        .list(&kube::api::ListParams::default().limit(1))
-        .await
-        .map_err(ControllerError::List)?;
+    until_listed(&migrations).await?;
     let metrics = Metrics::new().map_err(ControllerError::Metrics)?;
     let context = Arc::new(Context {
         events: events::Events::new(client.clone()),
@@ -98,6 +100,21 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .await;
     health.abort();
     Ok(())
+}
+
+/// A CRD that was installed together with the controller is served a moment later.
+async fn until_listed(migrations: &Api<Migration>) -> Result<(), ControllerError> {
+    let one = ListParams::default().limit(1);
+    let mut tries = 0;
+    loop {
+        match migrations.list(&one).await {
+            Ok(_) => return Ok(()),
+            Err(error) if tries >= LIST_TRIES => return Err(ControllerError::List(error)),
+            Err(error) => tracing::debug!(%error, "cannot list Migrations yet"),
+        }
+        tries += 1;
+        tokio::time::sleep(LIST_PAUSE).await;
+    }
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>

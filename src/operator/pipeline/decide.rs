@@ -148,9 +148,7 @@ fn go_on(world: &World, next: &mut Next, stage: Stage, retry: bool) -> Standing 
         // Released in the present decision at the latest.
         Stage::Upgraded => Standing::Released(reason::UPGRADED),
         Stage::Ended(..) if retry && !suspended => again(world, next, Again::Asked),
-        Stage::Ended(phase, outcome) if is_busy(&outcome) => {
-            busy(world, next, phase, outcome, suspended)
-        }
+        Stage::Ended(phase, outcome) if is_busy(&outcome) => busy(world, next, phase, outcome),
         Stage::Ended(RunPhase::Upgrade, outcome)
             if outcome.reason == reason::DRIFT && drifts(next) < DRIFTS && !suspended =>
         {
@@ -306,20 +304,15 @@ fn again(world: &World, next: &mut Next, why: Again) -> Standing {
 }
 
 /// Another run held the database: wait, then try again. An upgrade keeps its evidence.
-fn busy(
-    world: &World,
-    next: &mut Next,
-    phase: RunPhase,
-    outcome: Outcome,
-    suspended: bool,
-) -> Standing {
+fn busy(world: &World, next: &mut Next, phase: RunPhase, outcome: Outcome) -> Standing {
+    if world.migration.spec.suspend {
+        return Standing::Suspended;
+    }
     let times = next.status.run.as_ref().map_or(0, |run| run.busy);
     let pause = Duration::from_secs(2 << times.min(4));
     let waited = Duration::try_from(world.now.duration_since(outcome.at)).unwrap_or_default();
-    if suspended || waited < pause {
-        if !suspended {
-            next.wake(pause.saturating_sub(waited));
-        }
+    if waited < pause {
+        next.wake(pause.saturating_sub(waited));
         return Standing::Busy { phase, outcome };
     }
     match phase {
