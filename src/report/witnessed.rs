@@ -26,6 +26,9 @@ pub struct CatalogueMove {
     pub class: CatalogueClass,
     /// Why it is somebody else's; `None` when it is not attributed.
     pub attributed_to: Option<String>,
+    /// How many rows came and went, and the names of relations that they are about.
+    #[serde(default)]
+    pub detail: String,
 }
 
 /// The witness's statement.
@@ -49,6 +52,9 @@ pub struct Witnessed {
     pub nothing_committed_meanwhile: bool,
     /// What is still there of ours: sessions, locks, prepared transactions, slots, temp schemas.
     pub leftovers: Vec<String>,
+    /// What would have to be known for a proof, and is not.
+    #[serde(default)]
+    pub unproven: Vec<String>,
     /// Milliseconds that the proof took.
     pub millis: u64,
 }

@@ -66,10 +66,10 @@ fn rollback(record: &DryRun, witness: Result<&Witnessed, &str>) -> Option<Said> 
             }
             RollbackProof::Unknown => format!(
                 "it is not provable that nothing was left behind{}",
-                if witness.not_covered.is_empty() {
+                if witness.unproven.is_empty() {
                     String::new()
                 } else {
-                    format!(": this role cannot read {}", witness.not_covered.join(", "))
+                    format!(": {}", witness.unproven.join("; "))
                 }
             ),
         },
@@ -246,6 +246,7 @@ mod tests {
             not_covered: vec![],
             nothing_committed_meanwhile: false,
             leftovers: vec![],
+            unproven: vec![],
             millis: 1,
         }
     }
@@ -331,6 +332,7 @@ mod tests {
             catalogue: "pg_class".into(),
             class: CatalogueClass::Real,
             attributed_to: None,
+            detail: String::new(),
         });
         let said = dry_run(&record, Some(Ok(&violated)));
         assert_eq!(said.verdict, Verdict::RollbackNotVerified);

@@ -424,10 +424,15 @@ fn rollback(witness: &Witnessed) -> Vec<Mark> {
             CatalogueClass::FileOnly => "only file names moved",
             CatalogueClass::Real => "rows moved",
         };
+        let detail = if moved.detail.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", printable(&moved.detail))
+        };
         match &moved.attributed_to {
             Some(whose) => mark(
                 Tone::Warning,
-                format!("{}: {what}, by {whose}", moved.catalogue),
+                format!("{}: {what}{detail}, by {whose}", moved.catalogue),
             ),
             None => mark(
                 if moved.class == CatalogueClass::Real {
@@ -435,7 +440,7 @@ fn rollback(witness: &Witnessed) -> Vec<Mark> {
                 } else {
                     Tone::Good
                 },
-                format!("{}: {what}", moved.catalogue),
+                format!("{}: {what}{detail}", moved.catalogue),
             ),
         }
     }
@@ -454,6 +459,9 @@ fn rollback(witness: &Witnessed) -> Vec<Mark> {
     }
     for leftover in &witness.leftovers {
         mark(Tone::Bad, format!("left behind: {leftover}"));
+    }
+    for unproven in &witness.unproven {
+        mark(Tone::Warning, format!("not proven: {unproven}"));
     }
     if !witness.not_covered.is_empty() {
         mark(

@@ -1,0 +1,130 @@
+//! What would still be there if the rehearsal were not over: its session with its locks, prepared
+//! transactions, replication slots, temporary tables of a dead session.
+
+use std::time::{Duration, Instant};
+
+use super::{Before, Facts, WitnessError};
+use crate::postgres::ask::{Ask, Row, literal};
+
+/// A server process needs a moment to notice that its client is gone and to roll back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// From this major on the number in a temporary schema's name is a documented backend ID.
+const BACKEND_IDS: u32 = 16;
+
+/// How the rehearsal ended, by the server's account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct End {
+    /// `pg_xact_status` of its transaction; `None` without one, and when the server cannot say.
+    pub(super) fate: Option<String>,
+    /// What is left of it.
+    pub(super) leftovers: Vec<String>,
+}
+
+/// Looks until nothing is left, at most as long as the patience lasts.
+pub(super) async fn wait(
+    asker: &mut impl Ask,
+    major: u32,
+    before: &Before,
+    facts: &Facts,
+) -> Result<End, WitnessError> {
+    let sql = question(major, before, facts);
+    let began = Instant::now();
+    loop {
+        let rows = asker.ask(&sql).await.map_err(|source| WitnessError::Ask {
+            what: "what is left of the rehearsal",
+            source,
+        })?;
+        let end = understand(&rows, before, facts);
+        let settled =
+            facts.xid.is_none() || matches!(end.fate.as_deref(), Some("aborted" | "committed"));
+        if settled && end.leftovers.is_empty() || began.elapsed() >= PATIENCE {
+            return Ok(end);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn question(major: u32, before: &Before, facts: &Facts) -> String {
+    let application = literal(&format!("drydock/{}", facts.run.0));
+    // Without a known process no session has this number.
+    let pid = facts.backend_pid.unwrap_or(0);
+    let snapshot = literal(&before.snapshot);
+    // A transaction of the future is one that this server has never heard of.
+    let fate = facts.xid.map_or_else(String::new, |xid| {
+        format!(
+            "SELECT 'fate', CASE WHEN '{xid}'::xid8 \
+             < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
+             THEN pg_catalog.pg_xact_status('{xid}'::xid8) END;\n"
+        )
+    });
+    let orphaned = if major >= BACKEND_IDS {
+        "pg_catalog.substring(n.nspname, '[0-9]+$')::int NOT IN \
+         (SELECT pg_catalog.pg_stat_get_backend_idset())"
+    } else {
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a \
+         WHERE a.datname = pg_catalog.current_database() AND a.usename = current_user \
+         AND a.pid <> pg_catalog.pg_backend_pid() AND a.application_name NOT LIKE 'drydock/%')"
+    };
+    // A process that was started after ours is another one under the same number. Sessions of ours
+    // that are not in a transaction hold drydock's lock, or are about to end: they hold no change.
+    format!(
+        "{fate}\
+         SELECT 'session', a.pid, a.state, (SELECT count(*) FROM pg_catalog.pg_locks l \
+         WHERE l.pid = a.pid) FROM pg_catalog.pg_stat_activity a \
+         WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.usename = session_user \
+         AND (a.pid = {pid} AND a.backend_start <= (SELECT me.backend_start \
+         FROM pg_catalog.pg_stat_activity me WHERE me.pid = pg_catalog.pg_backend_pid()) \
+         OR a.application_name = {application} AND a.xact_start IS NOT NULL);\n\
+         SELECT 'prepared', gid, transaction, owner = current_user \
+         AND database = pg_catalog.current_database() FROM pg_catalog.pg_prepared_xacts;\n\
+         SELECT 'slot', slot_name FROM pg_catalog.pg_replication_slots WHERE NOT temporary \
+         AND (database IS NULL OR database = pg_catalog.current_database());\n\
+         SELECT 'temporary', n.nspname, count(*) FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relpersistence = 't' AND c.relowner = (SELECT r.oid FROM pg_catalog.pg_roles r \
+         WHERE r.rolname = current_user) AND pg_catalog.age(c.xmin) <= \
+         pg_catalog.age(pg_catalog.pg_snapshot_xmin({snapshot}::pg_snapshot)::xid) \
+         AND {orphaned} GROUP BY n.nspname;"
+    )
+}
+
+fn understand(rows: &[Row], before: &Before, facts: &Facts) -> End {
+    let mut end = End::default();
+    // As the server writes transaction ids of prepared transactions: without epoch.
+    let short_xid = facts.xid.map(|xid| (xid & 0xffff_ffff).to_string());
+    for row in rows {
+        let text = |at: usize| row.get(at).and_then(Option::as_deref);
+        let name = text(1).unwrap_or_default();
+        match text(0).unwrap_or_default() {
+            "fate" => end.fate = text(1).map(str::to_owned),
+            "session" => end.leftovers.push(format!(
+                "session {name} ({}, {} locks)",
+                text(2).unwrap_or("state unknown"),
+                text(3).unwrap_or("unknown")
+            )),
+            "prepared" => {
+                let is_it = short_xid.is_some() && text(2) == short_xid.as_deref();
+                let may_be = text(3) == Some("t")
+                    && !before.prepared.contains(name)
+                    && !facts.attributable();
+                if is_it || may_be {
+                    end.leftovers.push(format!("prepared transaction {name}"));
+                }
+            }
+            // A rollback does not drop a slot, so it may be ours whatever was recorded.
+            "slot" if !before.slots.contains(name) => {
+                end.leftovers.push(format!("replication slot {name}"));
+            }
+            "temporary" => end.leftovers.push(format!(
+                "{} temporary relations in {name}, whose session is gone",
+                text(2).unwrap_or_default()
+            )),
+            _ => {}
+        }
+    }
+    end
+}
