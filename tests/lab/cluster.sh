@@ -44,7 +44,6 @@ healthy() {
   [[ $(kubectl get node lab --request-timeout=5s -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null) == True ]]
 }
 
-# Descriptor 9, which every process that stays must not keep (`9>&-`), or the lock would outlive this command.
 cluster_lock() {
   mkdir -p "$CACHE/.locks"
   exec 9>"$CACHE/.locks/cluster-$NAME"
@@ -80,9 +79,12 @@ cluster_up() {
     [[ -e /sys/fs/cgroup/cgroup.controllers ]] && controller=/sys/fs/cgroup/
     mkdir -p "$controller$NAME"
   done
-  DRYDOCK_LAB_STATE=$STATE DRYDOCK_LAB_ADDRESS=$ADDRESS PATH="$STATE/bin:$PATH" \
-    setsid unshare --net --mount --propagation private --pid --uts --fork --kill-child --mount-proc \
-    "$LAB/node.sh" </dev/null >"$STATE/logs/node" 2>&1 9>&- &
+  (
+    close_inherited
+    export DRYDOCK_LAB_STATE=$STATE DRYDOCK_LAB_ADDRESS=$ADDRESS PATH="$STATE/bin:$PATH"
+    exec setsid unshare --net --mount --propagation private --pid --uts --fork --kill-child --mount-proc \
+      "$LAB/node.sh" </dev/null >"$STATE/logs/node" 2>&1
+  ) &
   local unshare=$!
   until pgrep --parent "$unshare" >"$STATE/node.pid"; do
     kill -0 "$unshare" 2>/dev/null || die "the node did not start: $(cat "$STATE/logs/node")"
@@ -123,7 +125,10 @@ cluster_start() {
   takes 1 "$@"
   cluster_running "$1" && return
   # `exec` in a background shell: the recorded process id is the component's own.
-  in_node bash -c 'setsid "$2/conf/$1.sh" >>"$2/logs/$1" 2>&1 </dev/null & echo $! >"$2/$1.pid"' start "$1" "$STATE" 9>&-
+  (
+    close_inherited
+    in_node bash -c 'setsid "$2/conf/$1.sh" >>"$2/logs/$1" 2>&1 </dev/null & echo $! >"$2/$1.pid"' start "$1" "$STATE"
+  )
 }
 
 cluster_running() {

@@ -32,6 +32,15 @@ say() { printf '\033[1mlab\033[0m  %s\n' "$*" >&2; }
 die() { printf 'lab: %s\n' "$*" >&2; exit 1; }
 # takes COUNT "$@": for commands that need arguments.
 takes() { (($# > $1)) || die "an argument is missing: see \`lab help\`"; }
+# Closes what the caller has open, such as a lock: a process that stays must not hold it. For subshells.
+close_inherited() {
+  local descriptor
+  for descriptor in "/proc/$BASHPID"/fd/*; do
+    descriptor=${descriptor##*/}
+    # 255 is bash's own.
+    ((descriptor <= 2 || descriptor == 255)) || eval "exec $descriptor>&-"
+  done
+}
 
 # Fills $CACHE/$1 once, whoever comes first: `fill NAME FUNCTION` calls FUNCTION with an empty folder that becomes
 # $CACHE/NAME only when it succeeded, so a killed build leaves nothing that looks finished.

@@ -21,9 +21,9 @@ postgres_up() {
       --encoding=UTF8 --locale=C.UTF-8 --auth=scram-sha-256 --pwfile=password >"$1/initdb.log"' \
     initdb "$data" "$programs" || die "initdb failed"
   echo "host all,replication all 10.88.0.0/16 scram-sha-256" >>"$data/data/pg_hba.conf"
-  in_node sh -c 'cd "$1" && HOME=$1 setsid setpriv --reuid=65534 --regid=65534 --clear-groups -- "$2/postgres" -D "$1/data" -p "$3" \
+  (close_inherited && in_node sh -c 'cd "$1" && HOME=$1 setsid setpriv --reuid=65534 --regid=65534 --clear-groups -- "$2/postgres" -D "$1/data" -p "$3" \
       -c fsync=off -c full_page_writes=off -c listen_addresses="$4" -c unix_socket_directories="$1" -c max_prepared_transactions=10 \
-      >"$1/log" 2>&1 </dev/null &' postgres "$data" "$programs" "$port" "$ADDRESS"
+      >"$1/log" 2>&1 </dev/null &' postgres "$data" "$programs" "$port" "$ADDRESS")
   await 20 "PostgreSQL on port $port" postgres_answers "$url"
   echo "$url"
 }
@@ -66,8 +66,8 @@ pool_mode = transaction
 ignore_startup_parameters = extra_float_digits
 INI
   chown 65534:65534 "$folder"/*
-  in_node sh -c 'export LD_LIBRARY_PATH=$2/usr/lib/x86_64-linux-gnu; setsid "$2/usr/sbin/pgbouncer" --user=nobody "$1/pgbouncer.ini" >"$1/log" 2>&1 </dev/null &' \
-    pgbouncer "$folder" "$(tool_pgbouncer)"
+  (close_inherited && in_node sh -c 'export LD_LIBRARY_PATH=$2/usr/lib/x86_64-linux-gnu; setsid "$2/usr/sbin/pgbouncer" --user=nobody "$1/pgbouncer.ini" >"$1/log" 2>&1 </dev/null &' \
+    pgbouncer "$folder" "$(tool_pgbouncer)")
   local through=postgresql://$user:$password@$ADDRESS:$port/$database
   await 20 "PgBouncer on port $port" postgres_answers "$through"
   echo "$through"
@@ -81,7 +81,7 @@ registry_up() {
   folder=$STATE/registry-$port
   mkdir -p "$folder" "$STATE/conf/registries/$ADDRESS:$port"
   echo "server = \"http://$ADDRESS:$port\"" >"$STATE/conf/registries/$ADDRESS:$port/hosts.toml"
-  in_node sh -c 'setsid "$1" registry serve --address "$2" --disk "$3" >"$3.log" 2>&1 </dev/null &' registry "$(tool_crane)" "$ADDRESS:$port" "$folder"
+  (close_inherited && in_node sh -c 'setsid "$1" registry serve --address "$2" --disk "$3" >"$3.log" 2>&1 </dev/null &' registry "$(tool_crane)" "$ADDRESS:$port" "$folder")
   await 10 "the registry" in_network bash -c "exec 3<>/dev/tcp/$ADDRESS/$port"
   echo "$ADDRESS:$port"
 }
