@@ -23,9 +23,7 @@ pub fn split_options(options: &str) -> Result<Vec<(String, String)>, OptionsErro
     let mut arguments = arguments(options).into_iter();
     while let Some(argument) = arguments.next() {
         let setting = if argument == "-c" {
-            arguments
-                .next()
-                .ok_or_else(|| OptionsError::NoValue(argument))?
+            arguments.next().ok_or(OptionsError::NoValue(argument))?
         } else if let Some(setting) = argument
             .strip_prefix("--")
             .or_else(|| argument.strip_prefix("-c"))

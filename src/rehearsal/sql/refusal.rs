@@ -1,0 +1,413 @@
+//! What a rehearsal stops before the server sees it.
+//!
+//! A rollback undoes what a statement did to tables. Some statements do more than that, and some of
+//! that hurts the application which goes on working while the rehearsal runs. Manual: "Sequence
+//! Manipulation Functions" (setval is never rolled back), "System Administration Functions",
+//! "Two-Phase Transactions", "Snapshot Synchronization Functions", COPY.
+
+use super::arguments::{Argument, calls_of};
+use super::calls::Calls;
+use super::command::{Command, Control, CopyEnd, ServerObject, Setting};
+use super::lexer::{Lexer, TokenKind};
+use super::literal::string_value;
+use super::restriction::BlockRestriction;
+use super::split::{Script, Statement};
+
+/// A statement that is not forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub cause: RefusalCause,
+    /// What in the statement is the reason, in the manual's words: "setval", "COPY … PROGRAM".
+    pub what: &'static str,
+    /// What it would do, as a sentence.
+    pub effect: &'static str,
+    /// What the user can do, as a sentence.
+    pub advice: &'static str,
+    /// The sequences that would be moved. When there are any, the statement is harmless if all of
+    /// them were created in this rehearsal: nobody else can use them yet.
+    pub sequences: Vec<SequenceRef>,
+}
+
+/// The causes of a [`Refusal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalCause {
+    /// The server would refuse it inside a transaction block (25001), and there is no substitute.
+    CannotRunInTransaction,
+    /// PREPARE TRANSACTION and its relatives.
+    TwoPhaseCommit,
+    /// Snapshots cannot be given to or taken from another connection.
+    SnapshotExchange,
+    /// A rollback would not undo it.
+    EffectOutlivesRollback,
+}
+
+/// How a statement names a sequence that it moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SequenceRef {
+    /// Text that the server reads as `regclass`.
+    Named(Vec<u8>),
+    /// The sequence of a column: the arguments of `pg_get_serial_sequence`.
+    OfColumn {
+        /// The table, as `regclass` text.
+        table: Vec<u8>,
+        /// The column's name.
+        column: Vec<u8>,
+    },
+    /// An expression, or a call inside a DO block.
+    Unknown,
+}
+
+/// Why a statement must not be forwarded; `None` if it may.
+///
+/// `in_block` says whether the client believes to be in a transaction block: there the server
+/// itself refuses what cannot run in one, and its error is the right answer.
+#[must_use]
+pub fn refusal(statement: &Statement<'_>, command: &Command, in_block: bool) -> Option<Refusal> {
+    by_command(command, in_block).or_else(|| by_calls(statement, command))
+}
+
+fn by_command(command: &Command, in_block: bool) -> Option<Refusal> {
+    let (cause, what, effect, advice) = match command {
+        Command::Control(
+            Control::PrepareTransaction | Control::CommitPrepared | Control::RollbackPrepared,
+        ) => (
+            RefusalCause::TwoPhaseCommit,
+            "a two-phase transaction",
+            "It would end or outlive the transaction that is rehearsed.",
+            "Use an ordinary transaction in the migration.",
+        ),
+        Command::Setting(Setting::TransactionSnapshot) => (
+            RefusalCause::SnapshotExchange,
+            "SET TRANSACTION SNAPSHOT",
+            "A rehearsal has one transaction, which cannot take the snapshot of another.",
+            "Read the data in the migration's own transaction.",
+        ),
+        Command::Copy(copy) if copy.end == Some(CopyEnd::Program) => (
+            RefusalCause::EffectOutlivesRollback,
+            "COPY with PROGRAM",
+            "The program would really run on the server.",
+            "Run it outside of the migration, or copy through the client with \\copy.",
+        ),
+        Command::Copy(copy) if copy.end == Some(CopyEnd::File) => (
+            RefusalCause::EffectOutlivesRollback,
+            "COPY with a file of the server",
+            "Files of the server are not part of the transaction.",
+            "Copy through the client: COPY … FROM STDIN, or \\copy in psql.",
+        ),
+        Command::AlterSequence {
+            name,
+            restart: true,
+        } => {
+            let sequence = name.as_ref().map_or(SequenceRef::Unknown, |name| {
+                SequenceRef::Named(name.quoted())
+            });
+            return Some(Refusal {
+                cause: RefusalCause::EffectOutlivesRollback,
+                what: "ALTER SEQUENCE with RESTART",
+                effect: "It would lock the sequence, and every INSERT of the application that \
+                         needs its next value would wait until the rehearsal ends.",
+                advice: "Restart the sequence outside of the migration.",
+                sequences: vec![sequence],
+            });
+        }
+        _ if in_block => return None,
+        Command::Server(ServerObject::AlterSubscription) => return None,
+        _ if command.block_restriction() == Some(BlockRestriction::Never) => (
+            RefusalCause::CannotRunInTransaction,
+            never(command),
+            "The server cannot run it inside a transaction, so it cannot be rolled back.",
+            "Run it outside of the migration, or put it into a revision of its own that is \
+             applied by hand.",
+        ),
+        _ => return None,
+    };
+    Some(Refusal {
+        cause,
+        what,
+        effect,
+        advice,
+        sequences: Vec::new(),
+    })
+}
+
+fn never(command: &Command) -> &'static str {
+    match command {
+        Command::Server(object) => match object {
+            ServerObject::AlterSystem => "ALTER SYSTEM",
+            ServerObject::CreateDatabase => "CREATE DATABASE",
+            ServerObject::DropDatabase => "DROP DATABASE",
+            ServerObject::MoveDatabase => "ALTER DATABASE with SET TABLESPACE",
+            ServerObject::CreateTablespace => "CREATE TABLESPACE",
+            ServerObject::DropTablespace => "DROP TABLESPACE",
+            ServerObject::CreateSubscription => "CREATE SUBSCRIPTION",
+            ServerObject::AlterSubscription => "ALTER SUBSCRIPTION",
+            ServerObject::DropSubscription => "DROP SUBSCRIPTION",
+        },
+        _ => "REINDEX of a schema, a database or the system catalogues",
+    }
+}
+
+/// A row for each group of functions, in the order in which they are reported.
+const GROUPS: &[(Calls, RefusalCause, &str, &str, &str)] = &[
+    (
+        Calls::EXPORT_SNAPSHOT,
+        RefusalCause::SnapshotExchange,
+        "pg_export_snapshot",
+        "A rehearsal has one transaction, whose snapshot nobody else may use.",
+        "Read the data in the migration's own transaction.",
+    ),
+    (
+        Calls::DBLINK,
+        RefusalCause::EffectOutlivesRollback,
+        "dblink",
+        "It works on a connection of its own, where a COMMIT is real.",
+        OUTSIDE_OF_THE_MIGRATION,
+    ),
+    (
+        Calls::SIGNAL,
+        RefusalCause::EffectOutlivesRollback,
+        "pg_terminate_backend or pg_cancel_backend",
+        "It would end sessions of the application.",
+        OUTSIDE_OF_THE_MIGRATION,
+    ),
+    (
+        Calls::REPLICATION,
+        RefusalCause::EffectOutlivesRollback,
+        "a function on replication slots or origins",
+        "Slots are not part of the transaction: a moved one loses data for its consumer, a new one \
+         keeps write-ahead log for ever.",
+        OUTSIDE_OF_THE_MIGRATION,
+    ),
+    (
+        Calls::EMIT_MESSAGE,
+        RefusalCause::EffectOutlivesRollback,
+        "pg_logical_emit_message that is not transactional",
+        "Its message would reach the consumers of logical decoding although nothing was committed.",
+        "Pass true as its first argument.",
+    ),
+    (
+        Calls::SERVER_FILE,
+        RefusalCause::EffectOutlivesRollback,
+        "a function on files of the server",
+        "Files of the server are not part of the transaction.",
+        OUTSIDE_OF_THE_MIGRATION,
+    ),
+    (
+        Calls::SERVER_CONTROL,
+        RefusalCause::EffectOutlivesRollback,
+        "a function that controls the server",
+        "It would work on the whole server at once.",
+        OUTSIDE_OF_THE_MIGRATION,
+    ),
+    (
+        Calls::STATISTICS_RESET,
+        RefusalCause::EffectOutlivesRollback,
+        "a function that resets statistics",
+        "The statistics would be lost for good.",
+        OUTSIDE_OF_THE_MIGRATION,
+    ),
+    (
+        Calls::OUTSIDE,
+        RefusalCause::EffectOutlivesRollback,
+        "a function that reaches out of the database (http, aws_…)",
+        "What it asks another service to do would really be done.",
+        OUTSIDE_OF_THE_MIGRATION,
+    ),
+    (
+        Calls::SETVAL,
+        RefusalCause::EffectOutlivesRollback,
+        "setval",
+        "A rollback does not move a sequence back: the application's next INSERT would get a \
+         number from before or behind the data.",
+        "Call setval outside of the migration, or only for sequences that the migration creates.",
+    ),
+];
+
+const OUTSIDE_OF_THE_MIGRATION: &str = "Call it outside of the migration.";
+
+fn by_calls(statement: &Statement<'_>, command: &Command) -> Option<Refusal> {
+    let mut calls = statement.calls();
+    let mut inside = Calls::default();
+    if *command == Command::Do {
+        inside = calls_in_strings(statement.tokens(), 3);
+        calls = calls.union(inside);
+    }
+    if calls.contains(Calls::EMIT_MESSAGE)
+        && !inside.contains(Calls::EMIT_MESSAGE)
+        && calls_of(statement.tokens(), "pg_logical_emit_message")
+            .iter()
+            .all(|arguments| is_true(arguments.first()))
+    {
+        calls = calls.without(Calls::EMIT_MESSAGE);
+    }
+    let (group, cause, what, effect, advice) = GROUPS
+        .iter()
+        .find(|(group, ..)| calls.contains(*group))
+        .copied()?;
+    let sequences = match group {
+        Calls::SETVAL if inside.contains(group) => vec![SequenceRef::Unknown],
+        Calls::SETVAL => calls_of(statement.tokens(), "setval")
+            .into_iter()
+            .map(|arguments| match arguments.into_iter().next() {
+                Some(Argument::Text(name)) => SequenceRef::Named(name),
+                Some(Argument::SerialSequence(table, column)) => {
+                    SequenceRef::OfColumn { table, column }
+                }
+                _ => SequenceRef::Unknown,
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    Some(Refusal {
+        cause,
+        what,
+        effect,
+        advice,
+        sequences,
+    })
+}
+
+fn is_true(argument: Option<&Argument>) -> bool {
+    match argument {
+        Some(Argument::Word(word)) => word == b"true",
+        Some(Argument::Text(text)) => [&b"t"[..], b"true"].contains(&&text[..]),
+        _ => false,
+    }
+}
+
+/// What the body of a DO block calls, and the strings in it, which may be run by EXECUTE.
+fn calls_in_strings(lexer: Lexer<'_>, depth: usize) -> Calls {
+    let settings = lexer.settings();
+    let text = lexer.text();
+    let mut calls = Calls::default();
+    for token in lexer {
+        if depth > 0
+            && matches!(token.kind, TokenKind::String(_))
+            && let Some(body) = string_value(token, text, settings)
+        {
+            for piece in Script::new(&body, settings).pieces() {
+                calls = calls
+                    .union(piece.calls())
+                    .union(calls_in_strings(piece.tokens(), depth - 1));
+            }
+        }
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LexSettings, classify};
+    use super::*;
+    use rstest::rstest;
+
+    fn of(text: &str, in_block: bool) -> Option<Refusal> {
+        let script = Script::new(text.as_bytes(), LexSettings::default());
+        let statement = script.single().unwrap();
+        refusal(statement, &classify(statement), in_block)
+    }
+
+    #[rstest]
+    #[case("select setval('s', 1)", "setval")]
+    #[case("select pg_catalog.SETVAL ('s', 1)", "setval")]
+    #[case("select \"setval\"('s', 1)", "setval")]
+    #[case("alter sequence s restart with 5", "ALTER SEQUENCE with RESTART")]
+    #[case("copy t from program 'x'", "COPY with PROGRAM")]
+    #[case("copy (select 1) to '/tmp/x'", "COPY with a file of the server")]
+    #[case("select * from dblink('x', 'y') as t(a int)", "dblink")]
+    #[case("select dblink_exec('x')", "dblink")]
+    #[case(
+        "select pg_terminate_backend(pid) from pg_stat_activity",
+        "pg_terminate_backend or pg_cancel_backend"
+    )]
+    #[case(
+        "select pg_create_logical_replication_slot('a', 'b')",
+        "a function on replication slots or origins"
+    )]
+    #[case(
+        "select pg_logical_emit_message(false, 'a', 'b')",
+        "pg_logical_emit_message that is not transactional"
+    )]
+    #[case("select lo_export(1, 'x')", "a function on files of the server")]
+    #[case("select pg_reload_conf()", "a function that controls the server")]
+    #[case("select pg_stat_reset()", "a function that resets statistics")]
+    #[case(
+        "select content from http_get('x')",
+        "a function that reaches out of the database (http, aws_…)"
+    )]
+    #[case(
+        "select aws_s3.query_export_to_s3('x')",
+        "a function that reaches out of the database (http, aws_…)"
+    )]
+    #[case("select pg_export_snapshot()", "pg_export_snapshot")]
+    #[case("do $$ begin perform setval('s', 1); end $$", "setval")]
+    #[case("do 'begin execute $x$ select setval(''s'', 1) $x$; end'", "setval")]
+    #[case("explain analyze select setval('s', 1)", "setval")]
+    #[case("prepare transaction 'x'", "a two-phase transaction")]
+    #[case("set transaction snapshot 'x'", "SET TRANSACTION SNAPSHOT")]
+    fn effects_that_outlive_a_rollback_are_stopped(#[case] text: &str, #[case] what: &str) {
+        for in_block in [true, false] {
+            assert_eq!(of(text, in_block).map(|r| r.what), Some(what));
+        }
+    }
+
+    #[rstest]
+    #[case("select nextval('s')")]
+    #[case("select 'setval(1)'")]
+    #[case("select setval from t where setval in (1)")]
+    #[case("alter sequence s owned by t.c")]
+    #[case("copy t from stdin")]
+    #[case("copy t (a, b) to stdout with (format csv)")]
+    #[case("select pg_logical_emit_message(true, 'a', 'b')")]
+    #[case("create function f() returns int language sql as $$ select setval('s', 1) $$")]
+    #[case("create index concurrently i on t (a)")]
+    #[case("vacuum t")]
+    #[case("select pg_advisory_lock(1)")]
+    fn everything_else_goes_on(#[case] text: &str) {
+        assert_eq!(of(text, false), None);
+    }
+
+    #[rstest]
+    #[case("alter system set work_mem = '1GB'")]
+    #[case("create database x")]
+    #[case("drop database if exists x")]
+    #[case("alter database x set tablespace y")]
+    #[case("create tablespace x location 'y'")]
+    #[case("drop tablespace x")]
+    #[case("create subscription x connection 'y' publication z")]
+    #[case("drop subscription x")]
+    #[case("reindex schema x")]
+    #[case("reindex (verbose) database concurrently x")]
+    #[case("reindex system x")]
+    fn what_no_transaction_can_hold_ends_the_rehearsal_outside_of_a_block(#[case] text: &str) {
+        let refusal = of(text, false).unwrap();
+        assert_eq!(refusal.cause, RefusalCause::CannotRunInTransaction);
+        // In a block the server's own error is the answer.
+        assert_eq!(of(text, true), None);
+    }
+
+    #[test]
+    fn moved_sequences_are_named_when_the_statement_names_them() {
+        let named = |text: &str| SequenceRef::Named(text.into());
+        let sequences = |text| of(text, true).unwrap().sequences;
+        assert_eq!(
+            sequences("select setval('a.s'::regclass, 1), setval('\"B\"', 2, false)"),
+            [named("a.s"), named("\"B\"")]
+        );
+        let (table, column) = (b"t".to_vec(), b"id".to_vec());
+        assert_eq!(
+            sequences("select setval(pg_get_serial_sequence('t', 'id'), max(id)) from t"),
+            [SequenceRef::OfColumn { table, column }]
+        );
+        assert_eq!(sequences("select setval($1, 1)"), [SequenceRef::Unknown]);
+        assert_eq!(
+            sequences("do $$begin perform setval('s', 1); end$$"),
+            [SequenceRef::Unknown]
+        );
+        assert_eq!(
+            sequences("alter sequence if exists A.s restart"),
+            [named("\"a\".\"s\"")]
+        );
+    }
+}

@@ -1,0 +1,231 @@
+use super::super::classify;
+use super::*;
+use proptest::prelude::*;
+use rstest::rstest;
+
+const ON: LexSettings = LexSettings {
+    standard_conforming_strings: true,
+};
+const OFF: LexSettings = LexSettings {
+    standard_conforming_strings: false,
+};
+
+fn texts<'a>(text: &'a str, settings: LexSettings) -> Vec<&'a str> {
+    Script::new(text.as_bytes(), settings)
+        .statements()
+        .map(|statement| std::str::from_utf8(statement.text()).unwrap())
+        .collect()
+}
+
+#[rstest]
+#[case("", &[])]
+#[case("  -- nothing\n", &[])]
+#[case(";;", &[])]
+#[case("select 1", &["select 1"])]
+#[case("select 1;", &["select 1"])]
+#[case(" /* a */ select 1 /* b */ ; ; select ';' -- ;\n", &["select 1", "select ';'"])]
+#[case("select '''; commit; --'; end", &["select '''; commit; --'", "end"])]
+#[case("select e'\\'; commit; --'; end", &["select e'\\'; commit; --'", "end"])]
+#[case("select '\\'; commit; --'", &["select '\\'", "commit"])]
+#[case("do $$ begin; commit; end $$; end", &["do $$ begin; commit; end $$", "end"])]
+#[case(
+    "create rule r as on insert to t do also (delete from u; select 1); end",
+    &["create rule r as on insert to t do also (delete from u; select 1)", "end"]
+)]
+#[case(
+    "create function f() returns int begin atomic select 1; select case when true then 2 end; end; commit",
+    &[
+        "create function f() returns int begin atomic select 1; select case when true then 2 end; end",
+        "commit",
+    ]
+)]
+#[case(
+    "CREATE OR REPLACE PROCEDURE p(a int) LANGUAGE sql BEGIN ATOMIC END; commit",
+    &["CREATE OR REPLACE PROCEDURE p(a int) LANGUAGE sql BEGIN ATOMIC END", "commit"]
+)]
+#[case(
+    "create function f() returns int begin atomic select 1 as end; select t.end from t; select 1 end; end; commit",
+    &[
+        "create function f() returns int begin atomic select 1 as end; select t.end from t; select 1 end; end",
+        "commit",
+    ]
+)]
+#[case(
+    "create function f() returns int begin atomic select begin atomic; end; commit",
+    &["create function f() returns int begin atomic select begin atomic; end", "commit"]
+)]
+#[case(
+    "create procedure p() begin atomic create function g() returns int begin atomic select 1; end; end; commit",
+    &[
+        "create procedure p() begin atomic create function g() returns int begin atomic select 1; end; end",
+        "commit",
+    ]
+)]
+#[case("create view v as select begin atomic; commit; end", &[
+    "create view v as select begin atomic", "commit", "end",
+])]
+#[case("begin; atomic; end", &["begin", "atomic", "end"])]
+#[case("create function f() as 'begin atomic'; commit", &["create function f() as 'begin atomic'", "commit"])]
+fn strings_are_cut_where_the_grammar_cuts_them(#[case] text: &str, #[case] expected: &[&str]) {
+    assert_eq!(texts(text, ON), expected);
+    assert_eq!(Script::new(text.as_bytes(), ON).problem(), None);
+}
+
+#[test]
+fn the_cut_follows_standard_conforming_strings() {
+    assert_eq!(texts("select '\\'; commit; --'; end", OFF), ["select '\\'; commit; --'", "end"]);
+}
+
+#[rstest]
+#[case("select 'a; commit", ProblemKind::Unterminated(Unterminated::String), 7)]
+#[case("select 1; /* ", ProblemKind::Unterminated(Unterminated::Comment), 10)]
+#[case("select \"a; commit", ProblemKind::Unterminated(Unterminated::QuotedIdentifier), 7)]
+#[case("select $a$; commit; $$", ProblemKind::Unterminated(Unterminated::DollarQuote), 7)]
+#[case("select 1); commit", ProblemKind::UnexpectedParenthesis, 8)]
+#[case("select (1; commit", ProblemKind::OpenParenthesis, 17)]
+#[case("create function f() begin atomic select 1; commit", ProblemKind::OpenBody, 49)]
+fn what_no_server_would_run_is_told(
+    #[case] text: &str,
+    #[case] kind: ProblemKind,
+    #[case] offset: usize,
+) {
+    let problem = Script::new(text.as_bytes(), ON).problem();
+    assert_eq!(problem, Some(Problem { kind, offset }));
+}
+
+#[test]
+fn a_unicode_string_is_an_error_while_backslashes_escape() {
+    let text = b"select U&'a'";
+    assert_eq!(Script::new(text, ON).problem(), None);
+    let kind = ProblemKind::UnsafeUnicodeString;
+    let problem = Script::new(text, OFF).problem();
+    assert_eq!(problem, Some(Problem { kind, offset: 7 }));
+}
+
+#[rstest]
+#[case("select 1", true, true)]
+#[case("select 1;", true, true)]
+#[case("select 1; select 2", false, false)]
+#[case("select '\\'", true, false)]
+#[case("select E'\\''", true, true)]
+#[case("select u&'a'", true, false)]
+#[case("create rule r as on insert to t do (select 1; select 2)", false, false)]
+#[case("select (1", false, false)]
+#[case("", true, true)]
+fn only_what_cannot_hide_a_second_command_is_safe_as_a_query(
+    #[case] text: &str,
+    #[case] known: bool,
+    #[case] unknown: bool,
+) {
+    let script = Script::new(text.as_bytes(), ON);
+    assert_eq!(script.is_safe_as_query(true), known);
+    assert_eq!(script.is_safe_as_query(false), unknown);
+}
+
+#[rstest]
+#[case("set standard_conforming_strings = off", true, false)]
+#[case("set local Standard_Conforming_Strings to on", true, false)]
+#[case("reset standard_conforming_strings", true, false)]
+#[case("reset all", true, true)]
+#[case("discard all", true, true)]
+#[case("set names 'latin1'", false, true)]
+#[case("set client_encoding = 'latin1'", false, true)]
+#[case("select set_config('standard_conforming_strings', 'off', true)", true, false)]
+#[case("select pg_catalog.set_config($1, 'off', true)", true, true)]
+#[case("select set_config('search_path', '', false)", false, false)]
+#[case("do $$ begin set standard_conforming_strings = off; end $$", true, false)]
+#[case("do $$ begin perform 1; end $$", false, false)]
+#[case("set search_path = a", false, false)]
+#[case("select 1", false, false)]
+fn statements_that_change_how_strings_are_read_are_found(
+    #[case] text: &str,
+    #[case] standard_conforming_strings: bool,
+    #[case] client_encoding: bool,
+) {
+    let script = Script::new(text.as_bytes(), ON);
+    let statement = script.single().unwrap();
+    let change = SettingsChange::by(statement, &classify(statement));
+    let expected = SettingsChange {
+        standard_conforming_strings,
+        client_encoding,
+    };
+    assert_eq!(change, expected);
+}
+
+#[test]
+fn only_what_is_read_differently_afterwards_is_lost_behind_a_change() {
+    let is_lost = |text: &str| {
+        let script = Script::new(text.as_bytes(), ON);
+        let first = &script.pieces()[0];
+        script.is_read_differently_behind(0, SettingsChange::by(first, &classify(first)))
+    };
+    assert!(!is_lost("reset standard_conforming_strings; select 'a', E'\\n'; commit"));
+    assert!(is_lost("reset standard_conforming_strings; select 1; select 'a\\b'"));
+    assert!(is_lost("reset standard_conforming_strings; select u&'a'"));
+    assert!(!is_lost("reset standard_conforming_strings; select 'ä'"));
+    assert!(is_lost("set names 'latin1'; select 'ä'"));
+    assert!(!is_lost("set search_path = 'a\\b'; select 'a\\b', 'ä'"));
+}
+
+#[test]
+fn pieces_say_where_they_are() {
+    let script = Script::new(b"select 1; /* x */ select 2 ;\n", ON);
+    let [_, second, rest] = script.pieces() else {
+        panic!("not three pieces");
+    };
+    assert_eq!((second.piece(), second.piece_offset()), (&b" /* x */ select 2 "[..], 9));
+    assert_eq!((second.text(), second.offset()), (&b"select 2"[..], 18));
+    assert_eq!(second.source(), b" /* x */ select 2 ;");
+    assert!(rest.is_empty());
+    assert!(script.single().is_none());
+}
+
+proptest! {
+    #[test]
+    fn the_pieces_one_behind_the_other_are_the_string(
+        text in r#"([a-z]{1,3}|[;'"$\\() \n/*-]|E'|U&'|--|/\*|\*/|\$\$|\$a\$|create function|begin atomic|end){0,40}"#,
+        standard_conforming_strings in any::<bool>(),
+    ) {
+        let settings = LexSettings { standard_conforming_strings };
+        let script = Script::new(text.as_bytes(), settings);
+        let joined: Vec<u8> = script.pieces().iter().flat_map(|p| p.source().to_vec()).collect();
+        prop_assert_eq!(joined, text.as_bytes());
+        for piece in script.pieces() {
+            prop_assert!(piece.source().len() >= piece.piece().len());
+            prop_assert!(piece.piece().len() >= piece.text().len());
+        }
+    }
+
+    #[test]
+    fn nested_statements_are_cut_as_they_were_built(statements in prop::collection::vec(nested(), 0..6)) {
+        let text = statements.join(";");
+        let script = Script::new(text.as_bytes(), ON);
+        prop_assert_eq!(script.problem(), None);
+        let cut: Vec<_> = script
+            .statements()
+            .map(|statement| String::from_utf8(statement.piece().to_vec()).unwrap())
+            .collect();
+        prop_assert_eq!(cut, statements);
+    }
+}
+
+/// A statement that holds strings, comments, parentheses and bodies with other statements in them.
+fn nested() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "select 1", "commit", "select 'a;b'", "select E'\\';'", "select \";\"", "values ($1)",
+        "select 1 /* ; /* ; */ ; */ + 1", "select $$;$$", "select 1 -- ;\n + 1", "select 'it''s;'",
+        "select case when a then b end",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|s| format!("select ({s})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("create rule r as on x do ({a}; {b})")),
+            inner.clone().prop_map(|s| format!("create function f(a int) returns int begin atomic {s}; end")),
+            (inner.clone(), inner.clone())
+                .prop_map(|(a, b)| format!("create or replace procedure p() begin atomic {a}; {b}; end")),
+            inner.clone().prop_map(|s| format!("do $body$ {s}; $body$")),
+            inner.prop_map(|s| format!("/* {} */ select 1", s.replace("*/", "").replace("/*", ""))),
+        ]
+    })
+}
