@@ -1,1 +1,255 @@
-//! To be written.
+//! The shell around the pure core: one upstream connection inside its transaction, a listener for
+//! clients, one task that owns all sockets.
+//!
+//! A rehearsal is opened, serves clients, answers questions of our own inside its transaction, and
+//! is finished by the one ROLLBACK. However it ends, upstream is never reconnected.
+
+mod listener;
+mod opening;
+mod recorder;
+mod session;
+mod sockets;
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use opening::OpenError;
+pub use recorder::Progress;
+
+use crate::postgres::ask::{Ask, AskError, Row};
+use crate::postgres::connect::{self, StartupSettings};
+use crate::postgres::url::{Password, Target};
+use crate::report::{Finding, RunId, Statement};
+use crate::verdict::{Environment, Verdict};
+
+use super::transaction::{Ending, Transaction};
+use listener::Arrival;
+use recorder::{Recorded, Recorder};
+use session::{Entrance, OneTimePassword};
+use sockets::{Request, Sockets};
+
+/// How long a client may wait behind another one that does nothing, before it is refused.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a rehearsal needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which run.
+    pub run: RunId,
+    /// The role that clients must name.
+    pub user: String,
+    /// The one-time password that clients must know; `None` admits nobody.
+    pub password: Option<Password>,
+    /// The database that clients must name.
+    pub database: String,
+    /// Tables below this size in bytes get the plain form of a CONCURRENTLY statement.
+    pub substitute_below: u64,
+    /// Settings for the startup packet of the upstream connection.
+    pub startup: StartupSettings,
+}
+
+/// A transaction that cannot commit, being held.
+#[derive(Debug)]
+pub struct Rehearsal {
+    requests: mpsc::Sender<Request>,
+    arrivals: mpsc::Sender<Arrival>,
+    entrance: Entrance,
+    task: JoinHandle<(Ending, Recorded)>,
+    over: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
+    upstream_pid: i32,
+}
+
+/// What a rehearsal leaves.
+#[derive(Debug)]
+pub struct Record {
+    /// Whether any client was ever admitted.
+    pub connected: bool,
+    /// The top transaction id, if anything that clients wrote was still there at the end. The
+    /// rehearsal's own objects take an id too, which does not count.
+    pub xid: Option<u64>,
+    /// Each answer of the server was the expected one, up to the final ROLLBACK's.
+    pub gapless: bool,
+    /// What was executed, in order.
+    pub statements: Vec<Statement>,
+    /// Statements beyond the bound of the list.
+    pub omitted: u64,
+    /// What a reader should know.
+    pub findings: Vec<Finding>,
+    /// What the rehearsal itself has to say, with its sentence.
+    pub verdict: Option<(Verdict, String)>,
+    /// Virtual transactions that committed, implicit ones among them.
+    pub commits: u32,
+    /// Connections that were admitted.
+    pub clients: u32,
+}
+
+impl Rehearsal {
+    /// Connects, begins the transaction, sets the tripwires and tests them.
+    ///
+    /// # Errors
+    /// When there is no connection, or the server does not answer as a rehearsal needs it.
+    pub async fn open(target: &Target, settings: Settings) -> Result<Self, OpenError> {
+        let startup = settings
+            .startup
+            .clone()
+            .with("default_transaction_read_only", "on");
+        let raw = connect::raw(target, &startup)
+            .await
+            .map_err(OpenError::Connect)?;
+        let upstream_pid = raw.backend_pid();
+        let (host, key) = (raw.host.clone(), raw.cancel_key);
+        let (stream, opening) =
+            opening::open(raw, rand::random(), settings.substitute_below).await?;
+        let (progress_sender, progress) = watch::channel(Progress::default());
+        let (over_sender, over) = watch::channel(false);
+        let (arrivals, arrivals_receiver) = mpsc::channel(16);
+        let (requests, requests_receiver) = mpsc::channel(16);
+        let target = target.clone();
+        let cancel = move || {
+            let (target, host) = (target.clone(), host.clone());
+            tokio::spawn(async move {
+                if let Err(error) = connect::cancel(&target, &host, key).await {
+                    tracing::warn!(%error, "a statement could not be cancelled");
+                }
+            });
+        };
+        let sockets = Sockets::new(
+            stream,
+            Box::new(cancel),
+            arrivals_receiver,
+            requests_receiver,
+            PATIENCE,
+            Recorder::new(progress_sender),
+        );
+        let task = tokio::spawn(async move {
+            let (ending, sockets, output) = Transaction::new(opening, sockets).run().await;
+            let recorder = sockets.close(output).await;
+            // Nobody may be waiting for it.
+            let _ = over_sender.send(true);
+            (ending, recorder.finish())
+        });
+        let password = settings.password.as_ref().map(|password| {
+            OneTimePassword::of(password.reveal(), rand::random())
+        });
+        Ok(Self {
+            requests,
+            arrivals,
+            entrance: Entrance {
+                user: settings.user,
+                database: settings.database,
+                password,
+            },
+            task,
+            over,
+            progress,
+            upstream_pid,
+        })
+    }
+
+    /// Admits clients from a listener until the rehearsal is over.
+    pub fn serve(&self, listener: TcpListener) {
+        tokio::spawn(listener::listen(
+            listener,
+            self.entrance.clone(),
+            self.arrivals.clone(),
+        ));
+    }
+
+    /// The process id of the backend that holds the transaction.
+    #[must_use]
+    pub fn upstream_pid(&self) -> i32 {
+        self.upstream_pid
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Resolves when the rehearsal has ended by itself: upstream lost, or an answer that did not fit.
+    pub async fn ended(&self) {
+        let mut over = self.over.clone();
+        // A dropped sender means the same.
+        let _ = over.wait_for(|over| *over).await;
+    }
+
+    /// Asks inside the transaction, once no client is in the middle of something.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker {
+            requests: self.requests.clone(),
+        }
+    }
+
+    /// Rolls back, closes everything, and gives the record.
+    pub async fn finish(self) -> Record {
+        // It may be over already.
+        let _ = self.requests.send(Request::Finish).await;
+        let Ok((ending, recorded)) = self.task.await else {
+            return Record::lost();
+        };
+        Record {
+            connected: recorded.clients > 0,
+            xid: ending.xid.filter(|_| ending.wrote || !ending.rolled_back),
+            gapless: ending.gapless && ending.rolled_back,
+            statements: recorded.statements,
+            omitted: recorded.omitted,
+            findings: recorded.findings,
+            verdict: recorded.verdict,
+            commits: recorded.commits,
+            clients: recorded.clients,
+        }
+    }
+
+    /// Closes the upstream socket at once; the server rolls back.
+    pub fn abort(self) {
+        self.task.abort();
+    }
+}
+
+impl Record {
+    fn lost() -> Self {
+        Self {
+            connected: false,
+            xid: None,
+            gapless: false,
+            statements: Vec::new(),
+            omitted: 0,
+            findings: Vec::new(),
+            verdict: Some((
+                Verdict::Environment(Environment::ConnectionLost),
+                "the rehearsal ended without a record".to_owned(),
+            )),
+            commits: 0,
+            clients: 0,
+        }
+    }
+}
+
+/// Asks inside a rehearsal's transaction.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Ask for Asker {
+    async fn ask(&mut self, sql: &str) -> Result<Vec<Row>, AskError> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests
+            .send(Request::Ask(sql.to_owned(), sender))
+            .await
+            .map_err(|_| AskError::Lost(None))?;
+        receiver
+            .await
+            .map_err(|_| AskError::Lost(None))?
+            .map_err(|error| AskError::Server {
+                code: error.code,
+                message: error.message,
+            })
+    }
+}

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Scope;
+
 /// One object of the catalogue: its kind (`relation`, `column`, `constraint`, …) and its qualified,
 /// quoted identity, which holds no OID.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,6 +46,16 @@ impl Snapshot {
         self.objects.is_empty()
     }
 
+    /// The objects of one scope.
+    #[must_use]
+    pub fn scoped(&self, scope: Scope) -> Self {
+        self.objects
+            .iter()
+            .filter(|(id, _)| Scope::of(&id.kind) == scope)
+            .map(|(id, body)| (id.clone(), body.clone()))
+            .collect()
+    }
+
     /// Adds or replaces one object.
     pub fn insert(&mut self, id: ObjectId, body: String) {
         self.objects.insert(id, body);
@@ -60,5 +72,29 @@ impl FromIterator<(ObjectId, String)> for Snapshot {
         Self {
             objects: rows.into_iter().collect(),
         }
+    }
+}
+
+/// Written as a list, because an object is no key of a JSON map.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    #[serde(flatten)]
+    id: ObjectId,
+    body: String,
+}
+
+impl Serialize for Snapshot {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.objects.iter().map(|(id, body)| Row {
+            id: id.clone(),
+            body: body.clone(),
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Snapshot {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rows = Vec::<Row>::deserialize(deserializer)?;
+        Ok(rows.into_iter().map(|row| (row.id, row.body)).collect())
     }
 }

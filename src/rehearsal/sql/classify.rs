@@ -110,11 +110,9 @@ fn into(tokens: &mut Tokens<'_>) -> CreateTable {
 
 fn copy(tokens: &mut Tokens<'_>) -> Command {
     tokens.eat("binary");
-    if tokens.is_kind(TokenKind::OpenParenthesis) {
-        tokens.skip_parentheses();
-    } else if tokens.qualified_name().is_some() {
-        tokens.skip_parentheses();
-    }
+    // A table, whose columns may follow in parentheses, or a query in them.
+    tokens.qualified_name();
+    tokens.skip_parentheses();
     let from = tokens.eat("from");
     let end = if !from && !tokens.eat("to") {
         None

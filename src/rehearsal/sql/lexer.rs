@@ -156,9 +156,8 @@ impl<'a> Lexer<'a> {
                 .get(at..)?
                 .iter()
                 .position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))?;
-            if self.byte(at) == b'\\' {
-                at += 2;
-            } else if doubling && self.byte(at + 1) == b'\'' {
+            let escaped = self.byte(at) == b'\\';
+            if escaped || (doubling && self.byte(at + 1) == b'\'') {
                 at += 2;
             } else if let Some(next) = self.continuation(at + 1) {
                 at = next;

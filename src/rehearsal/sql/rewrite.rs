@@ -112,6 +112,7 @@ pub fn without_concurrently(statement: &Statement<'_>) -> Option<Rewritten> {
 /// What to blank in `(CONCURRENTLY [value], …)`: the option with one comma, or all of it with the
 /// parentheses when nothing else is in there.
 fn option_ranges(tokens: &mut Tokens<'_>) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
     let open = tokens.bump();
     let mut options: Vec<(Range<usize>, bool)> = Vec::new();
     let mut commas = Vec::new();
@@ -140,15 +141,12 @@ fn option_ranges(tokens: &mut Tokens<'_>) -> Vec<Range<usize>> {
         tokens.bump();
     }
     let (Some(open), Some(close)) = (open, close) else {
-        return Vec::new();
+        return ranges;
     };
-    if !options.iter().any(|(_, concurrently)| *concurrently) {
-        return Vec::new();
+    if !options.is_empty() && options.iter().all(|(_, concurrently)| *concurrently) {
+        ranges.push(open.start..close.end);
+        return ranges;
     }
-    if options.iter().all(|(_, concurrently)| *concurrently) {
-        return vec![open.start..close.end];
-    }
-    let mut ranges = Vec::new();
     for (index, (range, concurrently)) in options.iter().enumerate() {
         if *concurrently {
             ranges.push(range.clone());

@@ -10,7 +10,7 @@ const OFF: LexSettings = LexSettings {
     standard_conforming_strings: false,
 };
 
-fn texts<'a>(text: &'a str, settings: LexSettings) -> Vec<&'a str> {
+fn texts(text: &str, settings: LexSettings) -> Vec<&str> {
     Script::new(text.as_bytes(), settings)
         .statements()
         .map(|statement| std::str::from_utf8(statement.text()).unwrap())
@@ -73,17 +73,36 @@ fn strings_are_cut_where_the_grammar_cuts_them(#[case] text: &str, #[case] expec
 
 #[test]
 fn the_cut_follows_standard_conforming_strings() {
-    assert_eq!(texts("select '\\'; commit; --'; end", OFF), ["select '\\'; commit; --'", "end"]);
+    assert_eq!(
+        texts("select '\\'; commit; --'; end", OFF),
+        ["select '\\'; commit; --'", "end"]
+    );
 }
 
 #[rstest]
-#[case("select 'a; commit", ProblemKind::Unterminated(Unterminated::String), 7)]
+#[case(
+    "select 'a; commit",
+    ProblemKind::Unterminated(Unterminated::String),
+    7
+)]
 #[case("select 1; /* ", ProblemKind::Unterminated(Unterminated::Comment), 10)]
-#[case("select \"a; commit", ProblemKind::Unterminated(Unterminated::QuotedIdentifier), 7)]
-#[case("select $a$; commit; $$", ProblemKind::Unterminated(Unterminated::DollarQuote), 7)]
+#[case(
+    "select \"a; commit",
+    ProblemKind::Unterminated(Unterminated::QuotedIdentifier),
+    7
+)]
+#[case(
+    "select $a$; commit; $$",
+    ProblemKind::Unterminated(Unterminated::DollarQuote),
+    7
+)]
 #[case("select 1); commit", ProblemKind::UnexpectedParenthesis, 8)]
 #[case("select (1; commit", ProblemKind::OpenParenthesis, 17)]
-#[case("create function f() begin atomic select 1; commit", ProblemKind::OpenBody, 49)]
+#[case(
+    "create function f() begin atomic select 1; commit",
+    ProblemKind::OpenBody,
+    49
+)]
 fn what_no_server_would_run_is_told(
     #[case] text: &str,
     #[case] kind: ProblemKind,
@@ -109,7 +128,11 @@ fn a_unicode_string_is_an_error_while_backslashes_escape() {
 #[case("select '\\'", true, false)]
 #[case("select E'\\''", true, true)]
 #[case("select u&'a'", true, false)]
-#[case("create rule r as on insert to t do (select 1; select 2)", false, false)]
+#[case(
+    "create rule r as on insert to t do (select 1; select 2)",
+    false,
+    false
+)]
 #[case("select (1", false, false)]
 #[case("", true, true)]
 fn only_what_cannot_hide_a_second_command_is_safe_as_a_query(
@@ -130,10 +153,18 @@ fn only_what_cannot_hide_a_second_command_is_safe_as_a_query(
 #[case("discard all", true, true)]
 #[case("set names 'latin1'", false, true)]
 #[case("set client_encoding = 'latin1'", false, true)]
-#[case("select set_config('standard_conforming_strings', 'off', true)", true, false)]
+#[case(
+    "select set_config('standard_conforming_strings', 'off', true)",
+    true,
+    false
+)]
 #[case("select pg_catalog.set_config($1, 'off', true)", true, true)]
 #[case("select set_config('search_path', '', false)", false, false)]
-#[case("do $$ begin set standard_conforming_strings = off; end $$", true, false)]
+#[case(
+    "do $$ begin set standard_conforming_strings = off; end $$",
+    true,
+    false
+)]
 #[case("do $$ begin perform 1; end $$", false, false)]
 #[case("set search_path = a", false, false)]
 #[case("select 1", false, false)]
@@ -159,8 +190,12 @@ fn only_what_is_read_differently_afterwards_is_lost_behind_a_change() {
         let first = &script.pieces()[0];
         script.is_read_differently_behind(0, SettingsChange::by(first, &classify(first)))
     };
-    assert!(!is_lost("reset standard_conforming_strings; select 'a', E'\\n'; commit"));
-    assert!(is_lost("reset standard_conforming_strings; select 1; select 'a\\b'"));
+    assert!(!is_lost(
+        "reset standard_conforming_strings; select 'a', E'\\n'; commit"
+    ));
+    assert!(is_lost(
+        "reset standard_conforming_strings; select 1; select 'a\\b'"
+    ));
     assert!(is_lost("reset standard_conforming_strings; select u&'a'"));
     assert!(!is_lost("reset standard_conforming_strings; select 'ä'"));
     assert!(is_lost("set names 'latin1'; select 'ä'"));
@@ -173,7 +208,10 @@ fn pieces_say_where_they_are() {
     let [_, second, rest] = script.pieces() else {
         panic!("not three pieces");
     };
-    assert_eq!((second.piece(), second.piece_offset()), (&b" /* x */ select 2 "[..], 9));
+    assert_eq!(
+        (second.piece(), second.piece_offset()),
+        (&b" /* x */ select 2 "[..], 9)
+    );
     assert_eq!((second.text(), second.offset()), (&b"select 2"[..], 18));
     assert_eq!(second.source(), b" /* x */ select 2 ;");
     assert!(rest.is_empty());
@@ -212,19 +250,33 @@ proptest! {
 /// A statement that holds strings, comments, parentheses and bodies with other statements in them.
 fn nested() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
-        "select 1", "commit", "select 'a;b'", "select E'\\';'", "select \";\"", "values ($1)",
-        "select 1 /* ; /* ; */ ; */ + 1", "select $$;$$", "select 1 -- ;\n + 1", "select 'it''s;'",
+        "select 1",
+        "commit",
+        "select 'a;b'",
+        "select E'\\';'",
+        "select \";\"",
+        "values ($1)",
+        "select 1 /* ; /* ; */ ; */ + 1",
+        "select $$;$$",
+        "select 1 -- ;\n + 1",
+        "select 'it''s;'",
         "select case when a then b end",
     ])
     .prop_map(str::to_owned);
     leaf.prop_recursive(4, 24, 3, |inner| {
         prop_oneof![
             inner.clone().prop_map(|s| format!("select ({s})")),
-            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("create rule r as on x do ({a}; {b})")),
-            inner.clone().prop_map(|s| format!("create function f(a int) returns int begin atomic {s}; end")),
             (inner.clone(), inner.clone())
-                .prop_map(|(a, b)| format!("create or replace procedure p() begin atomic {a}; {b}; end")),
-            inner.clone().prop_map(|s| format!("do $body$ {s}; $body$")),
+                .prop_map(|(a, b)| format!("create rule r as on x do ({a}; {b})")),
+            inner.clone().prop_map(|s| format!(
+                "create function f(a int) returns int begin atomic {s}; end"
+            )),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!(
+                "create or replace procedure p() begin atomic {a}; {b}; end"
+            )),
+            inner
+                .clone()
+                .prop_map(|s| format!("do $b{0}$ {s}; $b{0}$", s.len())),
             inner.prop_map(|s| format!("/* {} */ select 1", s.replace("*/", "").replace("/*", ""))),
         ]
     })

@@ -1,0 +1,143 @@
+//! What is kept of a rehearsal: statements with their durations, findings, the verdict.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::rehearsal::transaction::{Note, StatementId};
+use crate::report::{Finding, Statement, StatementOutcome};
+use crate::verdict::Verdict;
+
+/// Statements beyond it are counted, not kept.
+const LIMIT: usize = 10_000;
+
+/// How far a rehearsal is, for people who watch.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Statements so far.
+    pub statements: u64,
+    /// The statement that runs now, literals removed, and since when.
+    pub current: Option<(String, Instant)>,
+    /// Connections that the command has opened so far.
+    pub clients: u32,
+}
+
+/// Keeps what the core notes.
+pub(super) struct Recorder {
+    statements: Vec<Statement>,
+    /// Where a statement is kept, and when it began, while it runs.
+    running: BTreeMap<StatementId, (Option<usize>, Instant)>,
+    omitted: u64,
+    findings: Vec<Finding>,
+    verdict: Option<(Verdict, String)>,
+    commits: u32,
+    progress: watch::Sender<Progress>,
+}
+
+/// What a recorder has kept.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub statements: Vec<Statement>,
+    pub omitted: u64,
+    pub findings: Vec<Finding>,
+    pub verdict: Option<(Verdict, String)>,
+    pub commits: u32,
+    pub clients: u32,
+}
+
+impl Recorder {
+    pub(super) fn new(progress: watch::Sender<Progress>) -> Self {
+        Self {
+            statements: Vec::new(),
+            running: BTreeMap::new(),
+            omitted: 0,
+            findings: Vec::new(),
+            verdict: None,
+            commits: 0,
+            progress,
+        }
+    }
+
+    /// A client came in.
+    pub(super) fn joined(&mut self) {
+        self.progress.send_modify(|progress| progress.clients += 1);
+    }
+
+    /// Keeps a note.
+    pub(super) fn note(&mut self, note: Note) {
+        match note {
+            Note::Begun {
+                statement,
+                client,
+                transaction,
+                text,
+            } => {
+                let now = Instant::now();
+                self.progress.send_modify(|progress| {
+                    progress.statements += 1;
+                    progress.current = Some((text.clone(), now));
+                });
+                let kept = (self.statements.len() < LIMIT).then(|| {
+                    self.statements.push(Statement {
+                        text,
+                        client: client.0,
+                        transaction,
+                        micros: 0,
+                        outcome: StatementOutcome::Cut,
+                        locks: Vec::new(),
+                    });
+                    self.statements.len() - 1
+                });
+                self.omitted += u64::from(kept.is_none());
+                self.running.insert(statement, (kept, now));
+            }
+            Note::Done(id, tag) => self.ended(id, StatementOutcome::Done { tag }),
+            Note::Failed(id, error) => self.ended(id, StatementOutcome::Error(error)),
+            Note::Skipped(id) => self.ended(id, StatementOutcome::Cut),
+            Note::Substituted(id, by) => self.ended(id, StatementOutcome::Substituted { by }),
+            Note::Finding(finding) => self.findings.push(finding),
+            Note::Verdict(verdict, message) => self.say(verdict, message),
+            Note::VirtualEnd { committed } => self.commits += u32::from(committed),
+        }
+    }
+
+    fn ended(&mut self, id: StatementId, outcome: StatementOutcome) {
+        let Some((kept, since)) = self.running.get(&id).copied() else {
+            return;
+        };
+        if let Some(statement) = kept.and_then(|index| self.statements.get_mut(index)) {
+            // A substitution is told before the statement that stands for it completes.
+            if !matches!(statement.outcome, StatementOutcome::Substituted { .. })
+                || matches!(outcome, StatementOutcome::Error(_))
+            {
+                statement.outcome = outcome;
+            }
+            statement.micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        }
+        self.progress.send_modify(|progress| progress.current = None);
+    }
+
+    /// The worse of two verdicts stays; of equals the first.
+    fn say(&mut self, verdict: Verdict, message: String) {
+        let replace = self
+            .verdict
+            .as_ref()
+            .is_none_or(|(old, _)| old.clone().worst(verdict.clone()) != *old);
+        if replace {
+            self.verdict = Some((verdict, message));
+        }
+    }
+
+    /// Everything, once nothing more will come.
+    pub(super) fn finish(self) -> Recorded {
+        Recorded {
+            statements: self.statements,
+            omitted: self.omitted,
+            findings: self.findings,
+            verdict: self.verdict,
+            commits: self.commits,
+            clients: self.progress.borrow().clients,
+        }
+    }
+}

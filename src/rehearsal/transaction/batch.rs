@@ -1,0 +1,259 @@
+//! The extended protocol: everything up to one Sync.
+
+use std::sync::Arc;
+
+use super::event::Surroundings;
+use super::order::{Order, Statement};
+use super::reading::{lexing_of, read_one};
+use super::replies::{Addressee, Message};
+use super::upstream::Copying;
+use super::virtual_transaction::Virtual;
+use super::{ClientId, Flow, Transaction};
+use crate::rehearsal::wire::{Bind, Frame, Frontend, Parse, Piece, Target};
+use crate::verdict::NotRehearsed;
+
+/// How a batch goes on.
+enum Next {
+    More,
+    Over,
+}
+
+impl<S: Surroundings> Transaction<S> {
+    /// Serves a batch that begins with `frame`.
+    pub(super) async fn batch(&mut self, id: ClientId, frame: Frame) -> Flow<()> {
+        self.upstream.fault = None;
+        self.upstream.held = None;
+        let mut frame = frame;
+        loop {
+            match self.batch_message(id, &frame).await? {
+                Next::Over => return Ok(()),
+                Next::More => {}
+            }
+            frame = loop {
+                match self.message(id).await? {
+                    Some(Piece::Frame(frame)) => break frame,
+                    // What was sent before the client heard of an error.
+                    Some(Piece::Data(_)) => {}
+                    None => return self.end_unit(id, false).await,
+                }
+            };
+        }
+    }
+
+    async fn batch_message(&mut self, id: ClientId, frame: &Frame) -> Flow<Next> {
+        let message = match Frontend::parse(frame) {
+            Ok(message) => message,
+            Err(error) => {
+                self.expel(id, &error.to_string());
+                self.end_unit(id, false).await?;
+                return Ok(Next::Over);
+            }
+        };
+        if self.upstream.fault.is_some() && !matches!(message, Frontend::Sync | Frontend::Terminate)
+        {
+            return Ok(Next::More);
+        }
+        match message {
+            Frontend::Sync => {
+                self.end_unit(id, false).await?;
+                return Ok(Next::Over);
+            }
+            Frontend::Terminate => {
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.gone = true;
+                }
+                self.end_unit(id, false).await?;
+                return Ok(Next::Over);
+            }
+            Frontend::Query(_) => {
+                self.settle().await?;
+                if self.upstream.fault.is_none() {
+                    let bytes = frame.bytes();
+                    let text = bytes.slice(5..bytes.len().saturating_sub(1).max(5));
+                    self.query(id, text).await?;
+                    return Ok(Next::Over);
+                }
+            }
+            Frontend::FunctionCall { .. } => {
+                self.begin_work(id);
+                self.unit.traits.runs_code = true;
+                self.settle().await?;
+                if self.upstream.fault.is_none() {
+                    self.forward(frame, Message::Function);
+                    self.upstream.replies.push(Message::Sync, Addressee::Ours);
+                    self.settle().await?;
+                    self.end_unit(id, false).await?;
+                    return Ok(Next::Over);
+                }
+            }
+            Frontend::Flush => {
+                Frontend::Flush.encode(&mut self.output.upstream);
+            }
+            Frontend::Parse(parse) => self.batch_parse(id, frame, parse),
+            Frontend::Bind(bind) => self.batch_bind(id, frame, bind),
+            Frontend::Describe(target) => {
+                self.begin_work(id);
+                let message = match target {
+                    Target::Statement(_) => Message::DescribeStatement,
+                    Target::Portal(_) => Message::DescribePortal,
+                };
+                self.forward_target(id, frame, target, message);
+            }
+            Frontend::Close(target) => {
+                self.begin_work(id);
+                let message = match target {
+                    Target::Statement(name) => Message::CloseStatement(name.to_vec()),
+                    Target::Portal(name) => Message::ClosePortal(name.to_vec()),
+                };
+                self.forward_target(id, frame, target, message);
+            }
+            Frontend::Execute { portal, max_rows } => {
+                self.batch_execute(id, frame, portal, max_rows).await?;
+            }
+            // What was sent before the client heard of an error.
+            Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => {}
+            Frontend::Password(_) => {
+                self.expel(id, "invalid frontend message type 112");
+                self.end_unit(id, false).await?;
+                return Ok(Next::Over);
+            }
+        }
+        Ok(Next::More)
+    }
+
+    fn batch_parse(&mut self, id: ClientId, frame: &Frame, parse: Parse<'_>) {
+        self.begin_work(id);
+        let text = frame.bytes().slice_ref(parse.sql);
+        let statement = Arc::new(read_one(&text, lexing_of(&self.upstream.parameters)));
+        let name = parse.statement.to_vec();
+        if name.is_empty()
+            && let Some(client) = self.clients.get_mut(&id)
+        {
+            client.unnamed = Some(frame.clone());
+        }
+        let upstream_name = self.claim_name(id, parse.statement);
+        match upstream_name {
+            None => self.forward(frame, Message::Parse(name, Some(statement))),
+            Some(other) => {
+                Frontend::Parse(Parse {
+                    statement: &other,
+                    ..parse
+                })
+                .encode(&mut self.output.upstream);
+                self.expect(Message::Parse(name, Some(statement)), Addressee::Client);
+            }
+        }
+    }
+
+    fn batch_bind(&mut self, id: ClientId, frame: &Frame, bind: Bind<'_>) {
+        self.begin_work(id);
+        let statement = self.statement_named(id, bind.statement);
+        if statement.is_none() && !self.is_prepared_in_sql(id, bind.statement) {
+            self.upstream.unread_portals.insert(bind.portal.to_vec());
+        } else {
+            self.upstream.unread_portals.remove(bind.portal);
+        }
+        let message = Message::Bind(bind.portal.to_vec(), statement);
+        match self.alias(id, bind.statement) {
+            None => self.forward(frame, message),
+            Some(other) => {
+                Frontend::Bind(Bind {
+                    statement: &other,
+                    ..bind
+                })
+                .encode(&mut self.output.upstream);
+                self.expect(message, Addressee::Client);
+            }
+        }
+    }
+
+    fn forward_target(&mut self, id: ClientId, frame: &Frame, target: Target<'_>, message: Message) {
+        let alias = match target {
+            Target::Statement(name) => self.alias(id, name),
+            Target::Portal(_) => None,
+        };
+        let Some(other) = alias else {
+            return self.forward(frame, message);
+        };
+        let target = Target::Statement(&other);
+        let renamed = if matches!(message, Message::CloseStatement(_)) {
+            Frontend::Close(target)
+        } else {
+            Frontend::Describe(target)
+        };
+        renamed.encode(&mut self.output.upstream);
+        self.expect(message, Addressee::Client);
+    }
+
+    async fn batch_execute(
+        &mut self,
+        id: ClientId,
+        frame: &Frame,
+        portal: &[u8],
+        _max_rows: i32,
+    ) -> Flow<()> {
+        self.begin_work(id);
+        let Some(statement) = self.portal_named(id, portal) else {
+            return self.execute_unknown(frame, portal).await;
+        };
+        let failed = matches!(self.state(id), Virtual::Failed(_));
+        if !statement.is_plain() && !failed {
+            self.settle().await?;
+            if self.upstream.fault.is_some() || !self.carry_out(id, &statement).await? {
+                return Ok(());
+            }
+        }
+        if failed && !statement.may_run() {
+            self.settle().await?;
+            if self.upstream.fault.is_none() {
+                self.carry_out(id, &statement).await?;
+            }
+            return Ok(());
+        }
+        self.execute_known(id, frame, &statement).await
+    }
+
+    async fn execute_known(
+        &mut self,
+        id: ClientId,
+        frame: &Frame,
+        statement: &Arc<Statement>,
+    ) -> Flow<()> {
+        self.add_traits(id, statement);
+        let number = self.begin_statement(id, statement);
+        self.forward(frame, Message::Execute(Some(number)));
+        self.after_sending(id, statement);
+        if statement.order == Order::CopyIn {
+            self.settle().await?;
+            if self.upstream.copying == Copying::In {
+                self.copy_in(id, false).await?;
+            }
+        } else if statement.traits.changes_lexing {
+            // What follows in the batch must be read under the new value.
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// A portal that no Bind of this transaction made: a cursor, or none. After our own prelude the
+    /// unnamed portal is one of ours, and must not be run again.
+    async fn execute_unknown(&mut self, frame: &Frame, portal: &[u8]) -> Flow<()> {
+        if portal.is_empty() {
+            self.close_portal(b"");
+        }
+        self.settle().await?;
+        if self.upstream.fault.is_some() {
+            return Ok(());
+        }
+        if self.upstream.unread_portals.contains(portal) {
+            return self
+                .refuse(
+                    NotRehearsed::UnsupportedProtocol,
+                    "a portal was bound to a statement that the rehearsal has not seen",
+                )
+                .await;
+        }
+        self.forward(frame, Message::Execute(None));
+        self.settle().await
+    }
+}

@@ -1,0 +1,283 @@
+//! Writing messages upstream, and awaiting their answers.
+
+use std::sync::Arc;
+
+use super::control::{self, Control, Savepoint};
+use super::event::{Event, Surroundings};
+use super::order::Statement;
+use super::replies::{Addressee, Message, StatementId};
+use super::upstream::{Copying, Point};
+use super::{ClientId, Flow, Stop, Transaction};
+use crate::rehearsal::wire::{Bind, Frame, Frontend, Parse, Piece, Target};
+use crate::report::ServerError;
+
+/// Rows in text form.
+pub(super) type Rows = Vec<Vec<Option<String>>>;
+
+impl<S: Surroundings> Transaction<S> {
+    pub(super) fn expect(&mut self, message: Message, addressee: Addressee) {
+        self.upstream.open = true;
+        self.upstream.replies.push(message, addressee);
+    }
+
+    pub(super) fn expect_ours_parse(&mut self) {
+        self.expect(Message::Parse(Vec::new(), None), Addressee::Ours);
+    }
+
+    /// Sends transaction control, which must succeed.
+    pub(super) fn control(&mut self, control: &Control) {
+        self.control_for(control, Addressee::Control(control.clone()));
+    }
+
+    /// Sends transaction control on behalf of the client, whose error it may be.
+    pub(super) fn control_for(&mut self, control: &Control, addressee: Addressee) {
+        let shape = control.write(&self.opening.names, &mut self.output.upstream);
+        self.upstream.open = true;
+        self.upstream
+            .replies
+            .push_control(control, shape, addressee);
+    }
+
+    /// Sends a statement of our own. It never touches the client's unnamed statement.
+    pub(super) fn own(&mut self, sql: &str, addressee: &Addressee) {
+        let name = self.opening.names.statement("own");
+        // In front, since an error leaves it behind.
+        self.close_statement(&name);
+        let out = &mut self.output.upstream;
+        Frontend::Parse(Parse {
+            statement: &name,
+            sql: sql.as_bytes(),
+            types: Parse::NO_TYPES,
+        })
+        .encode(out);
+        control::run(&name, out);
+        self.expect(Message::Parse(Vec::new(), None), addressee.clone());
+        self.expect(Message::Bind(Vec::new(), None), addressee.clone());
+        self.expect(Message::Execute(None), addressee.clone());
+    }
+
+    /// Asks a question of our own and awaits its rows, or its error: then the transaction is
+    /// aborted down to the last savepoint.
+    pub(super) async fn question(&mut self, sql: &str) -> Flow<Result<Rows, ServerError>> {
+        self.settle().await?;
+        self.upstream.rows.clear();
+        self.upstream.error = None;
+        self.own(sql, &Addressee::Ours);
+        self.settle().await?;
+        Ok(match self.upstream.error.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut self.upstream.rows)),
+        })
+    }
+
+    /// Sends one statement of a simple Query, as messages of the extended protocol: there the
+    /// server itself refuses a second command in it.
+    pub(super) fn run_text(
+        &mut self,
+        text: &[u8],
+        statement: Option<StatementId>,
+        addressee: &Addressee,
+    ) {
+        let out = &mut self.output.upstream;
+        Frontend::Parse(Parse {
+            statement: b"",
+            sql: text,
+            types: Parse::NO_TYPES,
+        })
+        .encode(out);
+        Frontend::Bind(Bind {
+            portal: b"",
+            statement: b"",
+            values: Bind::NO_VALUES,
+        })
+        .encode(out);
+        Frontend::Describe(Target::Portal(b"")).encode(out);
+        Frontend::Execute {
+            portal: b"",
+            max_rows: 0,
+        }
+        .encode(out);
+        self.expect(Message::Parse(Vec::new(), None), addressee.clone());
+        self.expect(Message::Bind(Vec::new(), None), addressee.clone());
+        self.expect(Message::DescribePortal, addressee.clone());
+        self.expect(Message::Execute(statement), addressee.clone());
+    }
+
+    /// Sends a text that is only to be parsed.
+    pub(super) fn parse_text(&mut self, text: &[u8], addressee: &Addressee) {
+        Frontend::Parse(Parse {
+            statement: b"",
+            sql: text,
+            types: Parse::NO_TYPES,
+        })
+        .encode(&mut self.output.upstream);
+        self.expect(Message::Parse(Vec::new(), None), addressee.clone());
+    }
+
+    pub(super) fn close_portal(&mut self, name: &[u8]) {
+        Frontend::Close(Target::Portal(name)).encode(&mut self.output.upstream);
+        self.expect(Message::ClosePortal(name.to_vec()), Addressee::Ours);
+    }
+
+    pub(super) fn close_statement(&mut self, name: &[u8]) {
+        Frontend::Close(Target::Statement(name)).encode(&mut self.output.upstream);
+        self.expect(Message::CloseStatement(Vec::new()), Addressee::Ours);
+    }
+
+    /// Passes a client's message on as it came, but for names.
+    pub(super) fn forward(&mut self, frame: &Frame, message: Message) {
+        self.output.upstream.extend_from_slice(frame.bytes());
+        self.expect(message, Addressee::Client);
+    }
+
+    /// Begins the savepoint of a virtual transaction, in the same write as what follows.
+    pub(super) fn set_savepoint(&mut self) {
+        match self.upstream.savepoint {
+            Point::Fresh => {}
+            Point::Absent => self.control(&Control::Savepoint(Savepoint::Virtual)),
+            Point::Used => {
+                self.control(&Control::Release(Savepoint::Virtual));
+                self.control(&Control::Savepoint(Savepoint::Virtual));
+            }
+        }
+        self.upstream.savepoint = Point::Used;
+    }
+
+    /// Undoes the virtual transaction, and keeps its savepoint. Awaits whatever is under way first.
+    pub(super) async fn roll_back_to_savepoint(&mut self) -> Flow<()> {
+        if self.upstream.open || self.upstream.skipping {
+            self.sync().await?;
+        }
+        if self.upstream.savepoint == Point::Used {
+            self.control(&Control::RollbackTo(Savepoint::Virtual));
+            self.upstream.savepoint = Point::Fresh;
+            self.sync().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the batch upstream and awaits all answers.
+    pub(super) async fn sync(&mut self) -> Flow<()> {
+        Frontend::Sync.encode(&mut self.output.upstream);
+        self.upstream.replies.push(Message::Sync, Addressee::Ours);
+        self.upstream.open = false;
+        self.upstream.skipping = false;
+        while !self.upstream.replies.is_empty() {
+            self.listen().await?;
+        }
+        Ok(())
+    }
+
+    /// Awaits all answers without ending the batch; also returns when COPY data is expected.
+    pub(super) async fn settle(&mut self) -> Flow<()> {
+        if self.upstream.replies.wants_flush() {
+            Frontend::Flush.encode(&mut self.output.upstream);
+        }
+        while !self.upstream.replies.is_empty() && self.upstream.copying != Copying::In {
+            self.listen().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for one thing to happen.
+    pub(super) async fn listen(&mut self) -> Flow<()> {
+        let event = self.around.next(&mut self.output).await;
+        self.absorb(event)
+    }
+
+    /// Waits for the current client's next message; `None` when it is gone.
+    pub(super) async fn message(&mut self, id: ClientId) -> Flow<Option<Piece>> {
+        loop {
+            let Some(client) = self.clients.get_mut(&id) else {
+                return Ok(None);
+            };
+            if let Some(piece) = client.inbox.pop_front() {
+                self.refresh_full(id);
+                return Ok(Some(piece));
+            }
+            if client.gone || self.finishing {
+                client.gone = true;
+                return Ok(None);
+            }
+            self.listen().await?;
+        }
+    }
+
+    pub(super) fn refresh_full(&mut self, id: ClientId) {
+        if let (Some(client), Some(outlet)) =
+            (self.clients.get(&id), self.output.clients.get_mut(&id))
+        {
+            outlet.full = client.is_full();
+        }
+    }
+
+    fn absorb(&mut self, event: Event) -> Flow<()> {
+        match event {
+            Event::Upstream(piece) => self.hear(piece)?,
+            Event::UpstreamClosed => {
+                return Err(Stop::Lost("it was closed without a message".to_owned()));
+            }
+            Event::Joined(id, welcome) => self.joining.push_back((id, welcome)),
+            Event::Client(id, piece) => {
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.inbox.push_back(piece);
+                    self.refresh_full(id);
+                }
+            }
+            Event::Left(id) => self.left(id),
+            Event::Cancel(id) => {
+                let running = self.upstream.replies.front().is_some_and(|front| {
+                    matches!(front.addressee, Addressee::Client | Addressee::Simple(_))
+                });
+                if self.current == Some(id) && running {
+                    self.output.cancel = true;
+                }
+            }
+            Event::Ask(question, sql) => self.questions.push_back((question, sql)),
+            Event::Impatient => self.impatient = true,
+            Event::Finish => {
+                self.finishing = true;
+                if self.current.is_some() && !self.upstream.replies.is_empty() {
+                    self.output.cancel = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn left(&mut self, id: ClientId) {
+        self.joining.retain(|(joining, _)| *joining != id);
+        let Some(client) = self.clients.get_mut(&id) else {
+            self.output.clients.remove(&id);
+            return;
+        };
+        client.gone = true;
+        // A Terminate says that what came before it is meant to be done; a vanished client does not.
+        let polite = client
+            .inbox
+            .back()
+            .is_some_and(|piece| matches!(piece, Piece::Frame(frame) if frame.tag() == b'X'));
+        if !polite {
+            client.inbox.clear();
+            if self.current == Some(id) && !self.upstream.replies.is_empty() {
+                self.output.cancel = true;
+            }
+        }
+    }
+
+    /// The client's statement as the rest of the batch will find it.
+    pub(super) fn statement_named(&self, id: ClientId, name: &[u8]) -> Option<Arc<Statement>> {
+        let client = self.clients.get(&id)?;
+        client
+            .statements
+            .lookup(name, self.upstream.replies.statement_changes())
+    }
+
+    /// The statement behind the client's portal as the rest of the batch will find it.
+    pub(super) fn portal_named(&self, id: ClientId, name: &[u8]) -> Option<Arc<Statement>> {
+        let client = self.clients.get(&id)?;
+        client
+            .portals
+            .lookup(name, self.upstream.replies.portal_changes())
+    }
+}

@@ -1,0 +1,130 @@
+//! What the pure core is told, and what it says.
+//!
+//! The core does no I/O and reads no clock: it waits by [`Surroundings::next`], and whoever
+//! implements that writes [`Output`] to the sockets before it waits. Golden transcripts and
+//! properties drive it with plain values.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use bytes::BytesMut;
+
+use super::replies::StatementId;
+use crate::rehearsal::wire::Piece;
+use crate::report::{Finding, ServerError};
+use crate::verdict::Verdict;
+
+/// One of the command's connections, counting from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Upstream said something.
+    Upstream(Piece),
+    /// Upstream is gone.
+    UpstreamClosed,
+    /// A client was authenticated; settings of its startup packet, in order.
+    Joined(ClientId, Welcome),
+    /// A client said something.
+    Client(ClientId, Piece),
+    /// A client is gone.
+    Left(ClientId),
+    /// A CancelRequest with this client's key.
+    Cancel(ClientId),
+    /// A question of our own, to be answered inside the transaction.
+    Ask(Question, String),
+    /// Somebody has been waiting for its turn for long, while the client whose turn it is was
+    /// silent.
+    Impatient,
+    /// The rehearsal is over.
+    Finish,
+}
+
+/// Which question an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Question(pub u64);
+
+/// What a client's startup packet asked for, and the key under which it may cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// Settings of the session.
+    pub settings: Vec<(String, String)>,
+    /// Our own BackendKeyData.
+    pub process_id: i32,
+    /// Our own secret.
+    pub key: [u8; 4],
+}
+
+/// The rows of an answer, or the server's error.
+pub type Answer = Result<Vec<Vec<Option<String>>>, ServerError>;
+
+/// Where the core writes.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Bytes for upstream.
+    pub upstream: BytesMut,
+    /// Bytes for each client.
+    pub clients: BTreeMap<ClientId, Outlet>,
+    /// The statement that runs upstream is to be cancelled.
+    pub cancel: bool,
+    /// Somebody waits for its turn while the one whose turn it is is silent.
+    pub waiting: bool,
+    /// What is to be recorded.
+    pub notes: Vec<Note>,
+    /// A client's write is left, as the final count showed.
+    pub wrote: bool,
+    /// Answers to our own questions.
+    pub answers: Vec<(Question, Answer)>,
+}
+
+/// Where the core writes for one client.
+#[derive(Debug, Default)]
+pub struct Outlet {
+    /// Bytes to send.
+    pub bytes: BytesMut,
+    /// Nothing more should be read for now.
+    pub full: bool,
+    /// To be closed once the bytes are sent.
+    pub close: bool,
+}
+
+/// What is to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// A statement was sent.
+    Begun {
+        /// Its number.
+        statement: StatementId,
+        /// Whose.
+        client: ClientId,
+        /// The virtual transaction, `None` in autocommit.
+        transaction: Option<u32>,
+        /// The text, literals of DML and passwords removed.
+        text: String,
+    },
+    /// It completed, with this command tag.
+    Done(StatementId, String),
+    /// It failed.
+    Failed(StatementId, ServerError),
+    /// It never ran, since an earlier one failed.
+    Skipped(StatementId),
+    /// It ran in another form.
+    Substituted(StatementId, String),
+    /// A reader should know.
+    Finding(Finding),
+    /// The verdict is no longer open. The first one counts within one rank.
+    Verdict(Verdict, String),
+    /// A virtual transaction, or an implicit one, ended.
+    VirtualEnd {
+        /// Committed, not rolled back.
+        committed: bool,
+    },
+}
+
+/// Everything around the core.
+pub trait Surroundings: Send {
+    /// Sends what was written, then waits for the next thing to happen.
+    fn next(&mut self, output: &mut Output) -> impl Future<Output = Event> + Send;
+}

@@ -1,0 +1,455 @@
+//! What upstream says: each answer is compared with what was expected, then passed on, kept, or
+//! swallowed.
+
+use super::event::{Note, Surroundings};
+use super::replies::{Addressee, Expected, Message, StatementId};
+use super::upstream::{Copying, Fault};
+use super::{Flow, Stop, Transaction, answers};
+use crate::rehearsal::wire::{
+    Backend, Data, Diagnostic, Field, Frame, Piece, SqlState, TransactionStatus,
+};
+use crate::report::ServerError;
+use crate::verdict::{Budget, NotRehearsed, Verdict};
+
+/// Tags that only transaction control has.
+const CONTROL_TAGS: [&[u8]; 9] = [
+    b"BEGIN",
+    b"START TRANSACTION",
+    b"COMMIT",
+    b"ROLLBACK",
+    b"SAVEPOINT",
+    b"RELEASE",
+    b"PREPARE TRANSACTION",
+    b"COMMIT PREPARED",
+    b"ROLLBACK PREPARED",
+];
+
+impl<S: Surroundings> Transaction<S> {
+    pub(super) fn hear(&mut self, piece: Piece) -> Flow<()> {
+        match piece {
+            Piece::Data(data) => self.hear_data(&data),
+            Piece::Frame(frame) => self.hear_frame(&frame),
+        }
+    }
+
+    fn slipped<T>(&self, what: &str) -> Flow<T> {
+        Err(Stop::Slipped(what.to_owned()))
+    }
+
+    fn hear_data(&mut self, data: &Data) -> Flow<()> {
+        let Some(front) = self.upstream.replies.front() else {
+            return self.slipped("rows that nobody asked for");
+        };
+        if !matches!(front.message, Message::Execute(_)) {
+            return self.slipped("rows before the statement ran");
+        }
+        match front.addressee {
+            Addressee::Client | Addressee::Simple(_) => {
+                if let Some(out) = self.to_client() {
+                    out.extend_from_slice(data.bytes());
+                }
+            }
+            Addressee::Ours => {
+                for row in data.frames() {
+                    let columns = Backend::columns(row.body())
+                        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                        .map_err(|error| Stop::Slipped(error.to_string()))?;
+                    let text = |column: &[u8]| String::from_utf8_lossy(column).into_owned();
+                    let row = columns.into_iter().map(|c| c.map(text)).collect();
+                    self.upstream.rows.push(row);
+                }
+            }
+            Addressee::Watch => {
+                for row in data.frames() {
+                    let columns = Backend::columns(row.body())
+                        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                        .map_err(|error| Stop::Slipped(error.to_string()))?;
+                    let text = |column: &[u8]| String::from_utf8_lossy(column).into_owned();
+                    self.upstream.watched =
+                        Some(columns.into_iter().map(|c| c.map(text)).collect());
+                }
+            }
+            Addressee::Check
+            | Addressee::Control(_)
+            | Addressee::ClientControl(_)
+            | Addressee::Whole => {}
+        }
+        Ok(())
+    }
+
+    fn hear_frame(&mut self, frame: &Frame) -> Flow<()> {
+        let message = Backend::parse(frame).map_err(|error| Stop::Slipped(error.to_string()))?;
+        match message {
+            Backend::ErrorResponse(diagnostic) => self.hear_error(diagnostic),
+            Backend::NoticeResponse(_) => {
+                self.pass_unless_ours(frame);
+                Ok(())
+            }
+            Backend::NotificationResponse { .. } => {
+                self.pass(frame);
+                Ok(())
+            }
+            Backend::ParameterStatus { name, value } => {
+                self.hear_parameter(name, value);
+                Ok(())
+            }
+            Backend::ReadyForQuery(status) => self.hear_ready(status),
+            _ => self.hear_answer(frame, &message),
+        }
+    }
+
+    fn pass_unless_ours(&mut self, frame: &Frame) {
+        let ours = self.upstream.replies.front().is_some_and(|front| {
+            matches!(front.addressee, Addressee::Control(_) | Addressee::Ours)
+                && !matches!(front.message, Message::Sync)
+        });
+        if !ours {
+            self.pass(frame);
+        }
+    }
+
+    fn hear_ready(&mut self, status: TransactionStatus) -> Flow<()> {
+        match self.upstream.replies.pop() {
+            Some(Expected {
+                message: Message::Sync,
+                ..
+            }) => {}
+            _ => return self.slipped("ReadyForQuery that nobody asked for"),
+        }
+        match status {
+            TransactionStatus::Idle if self.upstream.final_rollback => Ok(()),
+            TransactionStatus::Idle => self.slipped("the transaction is over"),
+            TransactionStatus::InTransaction => {
+                self.upstream.aborted = false;
+                Ok(())
+            }
+            TransactionStatus::Failed => {
+                self.upstream.aborted = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn hear_answer(&mut self, frame: &Frame, message: &Backend<'_>) -> Flow<()> {
+        let Some(front) = self.upstream.replies.front() else {
+            return self.slipped("an answer that nobody asked for");
+        };
+        let fits = match (&front.message, message) {
+            (Message::Parse(..), Backend::ParseComplete)
+            | (Message::Bind(..), Backend::BindComplete)
+            | (
+                Message::CloseStatement(_) | Message::ClosePortal(_),
+                Backend::CloseComplete,
+            )
+            | (Message::Function, Backend::FunctionCallResponse)
+            | (
+                Message::DescribePortal | Message::DescribeRows,
+                Backend::RowDescription | Backend::NoData,
+            )
+            | (
+                Message::Execute(_),
+                Backend::CommandComplete(_)
+                | Backend::EmptyQueryResponse
+                | Backend::PortalSuspended,
+            ) => true,
+            (Message::DescribeStatement, Backend::ParameterDescription) => {
+                return self.hear_parameters(frame);
+            }
+            (
+                Message::Execute(_),
+                Backend::CopyInResponse | Backend::CopyOutResponse | Backend::CopyDone,
+            ) => return self.hear_copy(frame, message),
+            _ => false,
+        };
+        if !fits {
+            return self.slipped(&format!("{message:?} in the place of another answer"));
+        }
+        let Some(answered) = self.upstream.replies.pop() else {
+            return Ok(());
+        };
+        match message {
+            Backend::CommandComplete(tag) => self.hear_completion(frame, tag, answered),
+            Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+                if let Message::Execute(Some(statement)) = answered.message {
+                    self.output.notes.push(Note::Done(statement, String::new()));
+                }
+                self.pass_to(&answered.addressee, frame);
+                Ok(())
+            }
+            _ => {
+                self.apply(&answered);
+                self.pass_to(&answered.addressee, frame);
+                Ok(())
+            }
+        }
+    }
+
+    fn hear_parameters(&mut self, frame: &Frame) -> Flow<()> {
+        if let Some(front) = self.upstream.replies.front_mut() {
+            front.message = Message::DescribeRows;
+            let addressee = front.addressee.clone();
+            self.pass_to(&addressee, frame);
+        }
+        Ok(())
+    }
+
+    fn hear_copy(&mut self, frame: &Frame, message: &Backend<'_>) -> Flow<()> {
+        let addressee = self.upstream.replies.front().map(|front| &front.addressee);
+        if !matches!(
+            addressee,
+            Some(Addressee::Client | Addressee::Simple(_))
+        ) {
+            return self.slipped("COPY that no client asked for");
+        }
+        self.upstream.copying = match message {
+            Backend::CopyInResponse => Copying::In,
+            Backend::CopyOutResponse => Copying::Out,
+            _ => Copying::No,
+        };
+        self.pass(frame);
+        Ok(())
+    }
+
+    /// What an answer makes true about the client's names.
+    fn apply(&mut self, answered: &Expected) {
+        let Some(client) = self.current.and_then(|id| self.clients.get_mut(&id)) else {
+            return;
+        };
+        match (&answered.message, &answered.addressee) {
+            (Message::Parse(name, Some(statement)), Addressee::Client) => {
+                client.statements.made(name.clone(), statement.clone());
+            }
+            (Message::Bind(name, Some(statement)), Addressee::Client) => {
+                client.portals.made(name.clone(), statement.clone());
+            }
+            (Message::CloseStatement(name), Addressee::Client) => client.statements.closed(name),
+            (Message::ClosePortal(name), _) => client.portals.closed(name),
+            _ => {}
+        }
+    }
+
+    fn hear_completion(&mut self, frame: &Frame, tag: &[u8], answered: Expected) -> Flow<()> {
+        self.upstream.copying = Copying::No;
+        let statement = match answered.message {
+            Message::Execute(statement) => statement,
+            _ => None,
+        };
+        match &answered.addressee {
+            Addressee::Control(control) if control.tag() != tag => {
+                return self.slipped("transaction control with another command tag");
+            }
+            Addressee::ClientControl(control) if control.tag() != tag => {
+                return self.slipped("a savepoint command with another command tag");
+            }
+            Addressee::Control(_) => return Ok(()),
+            Addressee::ClientControl(_) => {}
+            _ if CONTROL_TAGS.contains(&tag) => {
+                return self.slipped("the command tag of transaction control");
+            }
+            Addressee::Ours | Addressee::Check | Addressee::Watch | Addressee::Whole => {
+                return Ok(());
+            }
+            Addressee::Simple(simple) if simple.hold => {
+                self.upstream.held = Some((frame.clone(), statement));
+                return Ok(());
+            }
+            Addressee::Client | Addressee::Simple(_) => {}
+        }
+        self.note_done(statement, tag);
+        self.pass(frame);
+        Ok(())
+    }
+
+    pub(super) fn note_done(&mut self, statement: Option<StatementId>, tag: &[u8]) {
+        if let Some(statement) = statement {
+            let tag = String::from_utf8_lossy(tag).into_owned();
+            self.output.notes.push(Note::Done(statement, tag));
+        }
+    }
+
+    fn pass_to(&mut self, addressee: &Addressee, frame: &Frame) {
+        let simple_sees = matches!(frame.tag(), b'T' | b'I');
+        match addressee {
+            Addressee::Client => self.pass(frame),
+            Addressee::Simple(_) if simple_sees => self.pass(frame),
+            _ => {}
+        }
+    }
+
+    fn hear_error(&mut self, mut diagnostic: Diagnostic<'_>) -> Flow<()> {
+        let error = server_error(&diagnostic);
+        let code = diagnostic.code();
+        if diagnostic.is_fatal() {
+            self.pass_diagnostic(diagnostic);
+            return Err(Stop::Lost(format!("{code}: {}", error.message)));
+        }
+        self.notice_causes(&diagnostic, code);
+        let (skipped, synced) = self.upstream.replies.fail();
+        self.upstream.aborted = true;
+        self.upstream.copying = Copying::No;
+        self.upstream.skipping = !synced;
+        self.upstream.open = self.upstream.open && !synced;
+        let Some(first) = skipped.first() else {
+            return self.slipped("an error that belongs to no statement");
+        };
+        if first.addressee == Addressee::Whole && is_several(&diagnostic) {
+            self.upstream.several = true;
+            return Ok(());
+        }
+        let held = self.upstream.held.take().and_then(|(_, statement)| statement);
+        let mut failed = held.or_else(|| self.upstream.committing.take());
+        for expected in &skipped {
+            if let Message::Execute(Some(statement)) = expected.message {
+                if failed.is_none() {
+                    failed = Some(statement);
+                } else {
+                    self.output.notes.push(Note::Skipped(statement));
+                }
+            }
+        }
+        match first.addressee.clone() {
+            Addressee::Control(control) => {
+                let message = format!(
+                    "{control:?} failed with {code}: {}; the session no longer is what the rehearsal made of it",
+                    error.message
+                );
+                return Err(Stop::Ended(
+                    Verdict::NotRehearsed(NotRehearsed::RehearsalObjectTouched),
+                    message,
+                ));
+            }
+            Addressee::Ours => {
+                self.upstream.error = Some(error);
+                return Ok(());
+            }
+            Addressee::Simple(simple) => {
+                let position = diagnostic.position().map(|p| p + simple.shift);
+                if position.is_some() {
+                    diagnostic.set_position(position);
+                }
+            }
+            Addressee::ClientControl(_) => diagnostic.set_position(None),
+            Addressee::Watch => {
+                return self.slipped("the watch over the transaction failed");
+            }
+            Addressee::Client | Addressee::Check | Addressee::Whole => {}
+        }
+        if let Some(statement) = failed {
+            self.output.notes.push(Note::Failed(statement, error));
+        }
+        self.upstream.fault = Some(Fault { code });
+        self.pass_diagnostic(diagnostic);
+        Ok(())
+    }
+
+    fn pass_diagnostic(&mut self, diagnostic: Diagnostic<'_>) {
+        if let Some(out) = self.to_client() {
+            Backend::ErrorResponse(diagnostic).encode(out);
+        }
+    }
+
+    /// Errors that say something about the rehearsal and not about the migration.
+    fn notice_causes(&mut self, diagnostic: &Diagnostic<'_>, code: SqlState) {
+        let ours = [
+            Field::Message,
+            Field::Detail,
+            Field::Table,
+            Field::Constraint,
+            Field::Where,
+        ]
+        .iter()
+        .filter_map(|field| diagnostic.get(*field))
+        .any(|text| self.opening.names.occur_in(text));
+        let own_error = self
+            .upstream
+            .replies
+            .front()
+            .is_some_and(|front| front.addressee == Addressee::Ours);
+        if own_error {
+            return;
+        }
+        let message = diagnostic.message();
+        if ours {
+            self.not_rehearsed(
+                NotRehearsed::RehearsalObjectTouched,
+                &format!("a statement ran into an object of the rehearsal itself ({code}: {message})"),
+            );
+            return;
+        }
+        match code.as_str() {
+            "2D000" => self.not_rehearsed(
+                NotRehearsed::TransactionControlInBlock,
+                "COMMIT or ROLLBACK inside DO or CALL cannot be rehearsed in one transaction; run this statement outside of the migration, or rehearse on a clone",
+            ),
+            "55P04" => self.not_rehearsed(
+                NotRehearsed::CannotRunInTransaction,
+                "a new enum value is used before the transaction that adds it has committed; split the rehearsal, or rehearse on a clone",
+            ),
+            "55P03" if self.lock_timeout_is_ours() => {
+                let message =
+                    "a lock was not granted within the rehearsal's lock_timeout; another session holds it. Retry when it is free, or find it with pg_blocking_pids";
+                self.output.notes.push(Note::Verdict(
+                    Verdict::BudgetExceeded(Budget::LockWait),
+                    message.to_owned(),
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn lock_timeout_is_ours(&self) -> bool {
+        self.opening.our_lock_timeout
+            && self
+                .current
+                .and_then(|id| self.clients.get(&id))
+                .is_some_and(|client| !client.own_lock_timeout)
+    }
+
+    fn hear_parameter(&mut self, name: &[u8], value: &[u8]) {
+        self.upstream.parameters.insert(name.to_vec(), value.to_vec());
+        if let Some(id) = self.current {
+            self.tell(id, name);
+        }
+    }
+
+    /// Reports one setting to a client, unless it knows the value already.
+    pub(super) fn tell(&mut self, id: super::ClientId, name: &[u8]) {
+        let (Some(client), Some(outlet), Some(value)) = (
+            self.clients.get_mut(&id),
+            self.output.clients.get_mut(&id),
+            self.upstream.parameters.get(name),
+        ) else {
+            return;
+        };
+        let own = client.read_only_default.clone();
+        let value: &[u8] = if name == b"default_transaction_read_only" {
+            own.as_deref().unwrap_or(b"off")
+        } else {
+            value
+        };
+        if client.told.get(name).is_some_and(|told| told == value) {
+            return;
+        }
+        client.told.insert(name.to_vec(), value.to_vec());
+        if !client.gone {
+            answers::parameter_status(&mut outlet.bytes, name, value);
+        }
+    }
+}
+
+/// "cannot insert multiple commands into a prepared statement", in any language: a syntax error
+/// comes from another routine.
+fn is_several(diagnostic: &Diagnostic<'_>) -> bool {
+    diagnostic.code() == SqlState::SYNTAX_ERROR
+        && diagnostic.get(Field::Routine) == Some(b"exec_parse_message")
+}
+
+pub(super) fn server_error(diagnostic: &Diagnostic<'_>) -> ServerError {
+    let text = |field| diagnostic.text(field).map(std::borrow::Cow::into_owned);
+    ServerError {
+        code: diagnostic.code().to_string(),
+        message: diagnostic.message().into_owned(),
+        constraint: text(Field::Constraint),
+        table: text(Field::Table),
+    }
+}

@@ -1,0 +1,180 @@
+//! What a statement asks of the rehearsal.
+
+use bytes::Bytes;
+
+use crate::rehearsal::sql::Refusal;
+
+/// One statement of a client, read once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statement {
+    /// The text, without the semicolon that ends it.
+    pub text: Bytes,
+    /// The text for the record: literals of DML and passwords removed.
+    pub redacted: String,
+    /// Characters before it in the Query that it was cut from.
+    pub shift: usize,
+    /// What is to be done with it.
+    pub order: Order,
+    /// What it may do to the session.
+    pub traits: Traits,
+}
+
+/// What is to be done with a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Sent upstream as it is.
+    Ordinary,
+    /// COPY … FROM STDIN: sent upstream, then data is expected.
+    CopyIn,
+    /// BEGIN, START TRANSACTION.
+    Begin { start: bool, modes: Modes },
+    /// COMMIT, END.
+    Commit { chain: bool },
+    /// ROLLBACK, ABORT.
+    Rollback { chain: bool },
+    /// SAVEPOINT with the folded name.
+    Savepoint(Vec<u8>),
+    /// RELEASE with the folded name.
+    Release(Vec<u8>),
+    /// ROLLBACK TO with the folded name.
+    RollbackTo(Vec<u8>),
+    /// SET TRANSACTION.
+    SetTransaction(Modes),
+    /// SET SESSION CHARACTERISTICS AS TRANSACTION.
+    SetCharacteristics(Modes),
+    /// SET or RESET of a setting that keeps writes outside our transaction impossible.
+    SetGuarded { reset: bool, value: Vec<u8> },
+    /// SET LOCAL of a setting.
+    SetLocal(String),
+    /// SET CONSTRAINTS.
+    SetConstraints { all: bool, deferred: bool },
+    /// LOCK TABLE: only in a transaction block.
+    Lock,
+    /// DECLARE of a cursor with the folded name.
+    Declare { name: Vec<u8>, hold: bool },
+    /// CLOSE ALL.
+    CloseAll,
+    /// SQL PREPARE with the folded name.
+    Prepare(Vec<u8>),
+    /// DEALLOCATE with the folded name.
+    Deallocate(Vec<u8>),
+    /// DEALLOCATE ALL.
+    DeallocateAll,
+    /// DISCARD ALL.
+    DiscardAll,
+    /// DISCARD TEMP.
+    DiscardTemp,
+    /// CREATE, DROP, REINDEX … CONCURRENTLY, DETACH PARTITION … CONCURRENTLY.
+    Concurrently(Box<Concurrently>),
+    /// VACUUM: skipped in autocommit.
+    Vacuum,
+    /// What no transaction block may hold and nothing can stand for.
+    OutsideTransaction(&'static str),
+    /// Transaction control that the grammar does not know, or several statements in a Parse: the
+    /// server will say so to the Parse; it is never run.
+    NeverRun,
+    /// In an encoding that cannot be cut with certainty.
+    Unreadable,
+    /// Not to be sent, unless all that it does for good is moving sequences of this rehearsal.
+    Refused(Box<Refusal>),
+}
+
+/// The modes that a transaction was begun with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Modes {
+    /// READ ONLY or READ WRITE.
+    pub read_only: Option<bool>,
+    /// REPEATABLE READ or SERIALIZABLE.
+    pub snapshot_isolation: bool,
+    /// Any isolation level was named.
+    pub isolation: bool,
+}
+
+/// A CONCURRENTLY form and what can stand for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Concurrently {
+    pub kind: ConcurrentKind,
+    /// The plain form.
+    pub plain: Vec<u8>,
+    /// The object, as it is written: a table for CREATE INDEX, else what is named.
+    pub object: Vec<u8>,
+    /// For DETACH PARTITION: the partition.
+    pub partition: Vec<u8>,
+    /// More than one name.
+    pub several: bool,
+    /// CASCADE.
+    pub cascade: bool,
+}
+
+/// Which CONCURRENTLY form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConcurrentKind {
+    CreateIndex,
+    DropIndex,
+    ReindexIndex,
+    ReindexTable,
+    DetachPartition,
+}
+
+/// What a statement may do to the session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// It may write rows or change the catalogue.
+    pub writes: bool,
+    /// It may change the list of deferrable constraints.
+    pub constraints: bool,
+    /// It may change the catalogue.
+    pub catalogue: bool,
+    /// It changes settings, prepared statements or the like.
+    pub changes_session: bool,
+    /// It runs code that is not in its text: DO, CALL, functions.
+    pub runs_code: bool,
+    /// It may change how the rest of the string is read.
+    pub changes_lexing: bool,
+    /// The client set the lock timeout itself.
+    pub sets_lock_timeout: bool,
+}
+
+impl Statement {
+    /// A statement that is sent as it is.
+    #[cfg(test)]
+    pub(super) fn ordinary(text: &'static [u8]) -> Self {
+        Self {
+            text: Bytes::from_static(text),
+            redacted: String::new(),
+            shift: 0,
+            order: Order::Ordinary,
+            traits: Traits::default(),
+        }
+    }
+
+    /// Whether it is forwarded without any thought.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(
+            self.order,
+            Order::Ordinary | Order::CopyIn | Order::Prepare(_) | Order::Deallocate(_)
+        )
+    }
+
+    /// Whether the text itself may be executed upstream. Everything else is carried out by the
+    /// rehearsal, and only described by the server.
+    pub(super) fn may_run(&self) -> bool {
+        matches!(
+            self.order,
+            Order::Ordinary
+                | Order::CopyIn
+                | Order::Lock
+                | Order::Declare { .. }
+                | Order::SetLocal(_)
+                | Order::SetConstraints { .. }
+                | Order::Prepare(_)
+                | Order::Deallocate(_)
+                | Order::SetTransaction(_)
+                | Order::Refused(_)
+                | Order::Concurrently(_)
+                | Order::Vacuum
+                | Order::OutsideTransaction(_)
+                | Order::DiscardAll
+        )
+    }
+}

@@ -1,0 +1,171 @@
+//! The simple protocol: one string, any number of statements, one ReadyForQuery.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::control::{Control, Savepoint};
+use super::event::Surroundings;
+use super::order::{Order, Statement};
+use super::reading::{Reading, lexing_of, read};
+use super::replies::{Addressee, Simple};
+use super::upstream::Copying;
+use super::virtual_transaction::{Unit, Virtual};
+use super::{ClientId, Flow, Transaction, answers};
+use crate::rehearsal::wire::SqlState;
+use crate::verdict::NotRehearsed;
+
+impl<S: Surroundings> Transaction<S> {
+    /// Carries out one Query of the current client.
+    pub(super) async fn query(&mut self, id: ClientId, text: Bytes) -> Flow<()> {
+        self.upstream.fault = None;
+        self.upstream.held = None;
+        let lexing = lexing_of(&self.upstream.parameters);
+        let reading = read(&text, lexing);
+        if reading.statements.is_empty() && reading.acceptable {
+            if let Some(out) = self.to_client() {
+                answers::empty_query(out);
+            }
+            return self.finish_query(id).await;
+        }
+        self.unit = Unit {
+            many: reading.statements.len() > 1,
+            ..self.unit
+        };
+        if (self.unit.many || !reading.acceptable) && !self.whole_is_accepted(id, &text).await? {
+            return self.finish_query(id).await;
+        }
+        self.run_statements(id, reading).await?;
+        self.finish_query(id).await
+    }
+
+    async fn run_statements(&mut self, id: ClientId, reading: Reading) -> Flow<()> {
+        let count = reading.statements.len();
+        let lexing = reading.lexing;
+        let reading = &reading;
+        for (index, statement) in reading.statements.iter().enumerate() {
+            let last = index + 1 == count;
+            let changes_lexing = statement.traits.changes_lexing;
+            self.run_simple(id, &Arc::new(statement.clone()), last).await?;
+            if self.upstream.fault.is_some() {
+                break;
+            }
+            if changes_lexing && !last {
+                // The server reports a setting at ReadyForQuery.
+                self.sync().await?;
+                if self.upstream.fault.is_none()
+                    && lexing_of(&self.upstream.parameters) != lexing
+                    && reading.depends_on_settings_after(index)
+                {
+                    self.refuse(
+                        NotRehearsed::AmbiguousStatement,
+                        "a statement of this string changes standard_conforming_strings or client_encoding, and the rest of the string would be read differently; send it separately",
+                    )
+                    .await?;
+                }
+                if self.upstream.fault.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A server parses the whole string before it runs any of it. So must we: the whole is sent to
+    /// be parsed, and has to be refused for nothing but being more than one command.
+    async fn whole_is_accepted(&mut self, id: ClientId, text: &[u8]) -> Flow<bool> {
+        let failed = matches!(self.state(id), Virtual::Failed(_));
+        if !failed {
+            self.begin_work(id);
+            self.control(&Control::Savepoint(Savepoint::Inner));
+            self.sync().await?;
+        }
+        let accepted = self.parses_as_several(text).await?;
+        if !failed {
+            self.sync().await?;
+            self.control(&Control::RollbackTo(Savepoint::Inner));
+            self.control(&Control::Release(Savepoint::Inner));
+        }
+        self.sync().await?;
+        Ok(accepted)
+    }
+
+    async fn parses_as_several(&mut self, text: &[u8]) -> Flow<bool> {
+        self.upstream.several = false;
+        self.parse_text(text, &Addressee::Whole);
+        self.settle().await?;
+        if self.upstream.several {
+            return Ok(true);
+        }
+        if self.upstream.fault.is_none() {
+            self.not_rehearsed(
+                NotRehearsed::AmbiguousStatement,
+                "the server reads this string as a single statement, drydock as several",
+            );
+            self.fault(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "drydock: this string cannot be cut into its statements with certainty",
+            );
+        }
+        Ok(false)
+    }
+
+    async fn run_simple(
+        &mut self,
+        id: ClientId,
+        statement: &Arc<Statement>,
+        last: bool,
+    ) -> Flow<()> {
+        let failed = matches!(self.state(id), Virtual::Failed(_));
+        if failed || !statement.is_plain() {
+            self.settle().await?;
+            if self.upstream.fault.is_some() {
+                return Ok(());
+            }
+        }
+        if !failed && !statement.is_plain() && !self.carry_out(id, statement).await? {
+            return Ok(());
+        }
+        if failed {
+            return self.run_in_failed(id, statement).await;
+        }
+        self.begin_work(id);
+        self.add_traits(id, statement);
+        let number = self.begin_statement(id, statement);
+        let simple = Simple {
+            shift: statement.shift,
+            hold: last && self.is_implicit(id) && self.must_check(self.unit.traits),
+        };
+        self.run_text(&statement.text, Some(number), &Addressee::Simple(simple));
+        self.after_sending(id, statement);
+        if statement.order == Order::CopyIn {
+            self.settle().await?;
+            if self.upstream.copying == Copying::In {
+                self.copy_in_simple(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// In a failed block the server's own 25P02, except for what ends the block.
+    async fn run_in_failed(&mut self, id: ClientId, statement: &Arc<Statement>) -> Flow<()> {
+        match &statement.order {
+            Order::Commit { .. } | Order::Rollback { .. } | Order::RollbackTo(_) => {
+                self.carry_out(id, statement).await?;
+            }
+            _ => {
+                let simple = Simple {
+                    shift: statement.shift,
+                    hold: false,
+                };
+                self.parse_text(&statement.text, &Addressee::Simple(simple));
+                self.settle().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_query(&mut self, id: ClientId) -> Flow<()> {
+        self.end_unit(id, true).await
+    }
+}

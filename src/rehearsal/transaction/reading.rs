@@ -1,0 +1,308 @@
+//! From the text of a statement to what it asks of the rehearsal.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::order::{ConcurrentKind, Concurrently, Modes, Order, Statement, Traits};
+use crate::rehearsal::sql::{
+    self, Calls, ClientEncoding, Command, Constraints, Control, CopyEnd, Cursor, Discard, Effect,
+    Isolation, LexSettings, Prepared, ReindexTarget, Scope, Script, Setting, TransactionModes,
+    Value,
+};
+
+/// The longest text that is recorded, in bytes.
+const RECORDED: usize = 4096;
+
+/// How text is to be read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lexing {
+    settings: LexSettings,
+    encoding: ClientEncoding,
+}
+
+/// A string, cut and read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub statements: Vec<Statement>,
+    /// False if the string can be told to be wrong without a grammar: the server will say how.
+    pub acceptable: bool,
+    pub lexing: Lexing,
+    /// For each statement, whether the text behind it is read differently under another setting.
+    depends: Vec<bool>,
+}
+
+impl Reading {
+    /// Whether what follows a statement would be read differently under other settings.
+    pub(super) fn depends_on_settings_after(&self, index: usize) -> bool {
+        self.depends.iter().skip(index + 1).any(|depends| *depends)
+    }
+}
+
+/// How text is to be read, given the settings that the server has reported.
+pub(super) fn lexing_of(parameters: &BTreeMap<Vec<u8>, Vec<u8>>) -> Lexing {
+    let get = |name: &[u8]| parameters.get(name).map(Vec::as_slice);
+    let encoding = get(b"client_encoding").unwrap_or(b"UTF8");
+    Lexing {
+        settings: LexSettings {
+            standard_conforming_strings: get(b"standard_conforming_strings") != Some(b"off"),
+        },
+        encoding: ClientEncoding::from_name(&String::from_utf8_lossy(encoding)),
+    }
+}
+
+/// Reads a string of any number of statements.
+pub(super) fn read(text: &Bytes, lexing: Lexing) -> Reading {
+    let script = Script::new(text, lexing.settings);
+    let mut statements = Vec::new();
+    let mut depends = Vec::new();
+    for piece in script.statements() {
+        let before = &text[..piece.piece_offset()];
+        statements.push(Statement {
+            text: text.slice_ref(piece.piece()),
+            shift: lexing.encoding.characters(before),
+            ..statement(piece, lexing)
+        });
+        depends.push(piece.depends_on_settings() || !piece.piece().is_ascii());
+    }
+    Reading {
+        statements,
+        acceptable: script.problem().is_none(),
+        lexing,
+        depends,
+    }
+}
+
+/// Reads the text of a Parse, which the server accepts only if it is one statement.
+pub(super) fn read_one(text: &Bytes, lexing: Lexing) -> Statement {
+    let mut reading = read(text, lexing);
+    let one = (reading.statements.len() == 1).then(|| reading.statements.pop());
+    match one.flatten() {
+        Some(statement) => Statement {
+            text: text.clone(),
+            shift: 0,
+            ..statement
+        },
+        None => Statement {
+            text: text.clone(),
+            redacted: String::new(),
+            shift: 0,
+            // Several statements are refused by the server; none is empty.
+            order: if reading.statements.is_empty() {
+                Order::Ordinary
+            } else {
+                Order::NeverRun
+            },
+            traits: Traits::default(),
+        },
+    }
+}
+
+fn statement(piece: &sql::Statement<'_>, lexing: Lexing) -> Statement {
+    let command = sql::classify(piece);
+    let calls = piece.calls();
+    let order = if lexing.encoding.is_lexable() {
+        order(piece, &command)
+    } else {
+        Order::Unreadable
+    };
+    Statement {
+        text: Bytes::new(),
+        redacted: sql::redact(piece, &command, RECORDED),
+        shift: 0,
+        traits: traits(piece, &command, calls),
+        order,
+    }
+}
+
+fn traits(piece: &sql::Statement<'_>, command: &Command, calls: Calls) -> Traits {
+    let runs_code = matches!(command, Command::Do | Command::Call);
+    let setting = matches!(command, Command::Setting(_) | Command::Discard(_));
+    let names_deferral = piece
+        .text()
+        .windows(5)
+        .any(|window| window.eq_ignore_ascii_case(b"defer"));
+    let changes = command.may_change_constraints();
+    Traits {
+        writes: command.effect(calls) > Effect::Reads,
+        constraints: runs_code || (changes && names_deferral),
+        catalogue: changes,
+        changes_session: setting || calls.contains(Calls::SET_CONFIG),
+        runs_code,
+        changes_lexing: setting || runs_code || calls.contains(Calls::SET_CONFIG),
+        sets_lock_timeout: matches!(
+            command,
+            Command::Setting(Setting::Set { name, .. }) if name == "lock_timeout"
+        ) || (calls.contains(Calls::SET_CONFIG)
+            && piece
+                .text()
+                .windows(12)
+                .any(|window| window == b"lock_timeout")),
+    }
+}
+
+fn order(piece: &sql::Statement<'_>, command: &Command) -> Order {
+    // What a server refuses in a transaction block is told apart when it is to be run.
+    if let Some(refusal) = sql::refusal(piece, command, true) {
+        return Order::Refused(Box::new(refusal));
+    }
+    match command {
+        Command::Control(control) => control_order(control),
+        Command::MalformedControl => Order::NeverRun,
+        Command::Setting(setting) => setting_order(setting),
+        Command::Discard(Discard::All) => Order::DiscardAll,
+        Command::Discard(Discard::Temp) => Order::DiscardTemp,
+        Command::Cursor(Cursor::Declare { name, hold }) => Order::Declare {
+            name: name.as_bytes().to_vec(),
+            hold: *hold,
+        },
+        Command::Cursor(Cursor::Close(None)) => Order::CloseAll,
+        Command::Prepared(Prepared::Prepare(name)) => Order::Prepare(name.as_bytes().to_vec()),
+        Command::Prepared(Prepared::Deallocate(Some(name))) => {
+            Order::Deallocate(name.as_bytes().to_vec())
+        }
+        Command::Prepared(Prepared::Deallocate(None)) => Order::DeallocateAll,
+        Command::Lock => Order::Lock,
+        Command::Copy(copy) => match copy.end {
+            Some(CopyEnd::Client) if copy.from => Order::CopyIn,
+            _ => Order::Ordinary,
+        },
+        Command::Vacuum => Order::Vacuum,
+        Command::Server(object) => Order::OutsideTransaction(server_command(*object)),
+        Command::CreateIndex(_)
+        | Command::DropIndex(_)
+        | Command::Reindex(_)
+        | Command::DetachPartition(_) => concurrently(piece, command),
+        _ => Order::Ordinary,
+    }
+}
+
+fn control_order(control: &Control) -> Order {
+    let name = |name: &sql::Name| name.as_bytes().to_vec();
+    match control {
+        Control::Begin(of) => Order::Begin {
+            start: false,
+            modes: modes(*of),
+        },
+        Control::StartTransaction(of) => Order::Begin {
+            start: true,
+            modes: modes(*of),
+        },
+        Control::Commit { chain } => Order::Commit { chain: *chain },
+        Control::Rollback { chain } => Order::Rollback { chain: *chain },
+        Control::Savepoint(of) => Order::Savepoint(name(of)),
+        Control::Release(of) => Order::Release(name(of)),
+        Control::RollbackTo(of) => Order::RollbackTo(name(of)),
+        // Refused before.
+        Control::PrepareTransaction | Control::CommitPrepared | Control::RollbackPrepared => {
+            Order::NeverRun
+        }
+    }
+}
+
+fn modes(modes: TransactionModes) -> Modes {
+    Modes {
+        read_only: modes.read_only,
+        isolation: modes.isolation.is_some(),
+        snapshot_isolation: matches!(
+            modes.isolation,
+            Some(Isolation::RepeatableRead | Isolation::Serializable)
+        ),
+    }
+}
+
+fn setting_order(setting: &Setting) -> Order {
+    match setting {
+        Setting::Set { scope, name, value } if name == "default_transaction_read_only" => {
+            let (reset, value) = match value {
+                Value::Single(value) => (false, value.clone()),
+                _ => (true, Vec::new()),
+            };
+            match scope {
+                Scope::Session | Scope::Local => Order::SetGuarded { reset, value },
+            }
+        }
+        Setting::Reset(name) if name == "default_transaction_read_only" => Order::SetGuarded {
+            reset: true,
+            value: Vec::new(),
+        },
+        Setting::Set {
+            scope: Scope::Local,
+            name,
+            ..
+        } => Order::SetLocal(name.clone()),
+        Setting::Transaction(of) => Order::SetTransaction(modes(*of)),
+        // Refused before.
+        Setting::TransactionSnapshot => Order::NeverRun,
+        Setting::SessionCharacteristics(of) => Order::SetCharacteristics(modes(*of)),
+        Setting::Constraints {
+            constraints,
+            deferred,
+        } => Order::SetConstraints {
+            all: matches!(constraints, Constraints::All),
+            deferred: *deferred,
+        },
+        _ => Order::Ordinary,
+    }
+}
+
+fn server_command(object: sql::ServerObject) -> &'static str {
+    use sql::ServerObject as Object;
+    match object {
+        Object::AlterSystem => "ALTER SYSTEM",
+        Object::CreateDatabase => "CREATE DATABASE",
+        Object::DropDatabase => "DROP DATABASE",
+        Object::MoveDatabase => "ALTER DATABASE … SET TABLESPACE",
+        Object::CreateTablespace => "CREATE TABLESPACE",
+        Object::DropTablespace => "DROP TABLESPACE",
+        Object::CreateSubscription => "CREATE SUBSCRIPTION",
+        Object::AlterSubscription => "ALTER SUBSCRIPTION",
+        Object::DropSubscription => "DROP SUBSCRIPTION",
+    }
+}
+
+fn concurrently(piece: &sql::Statement<'_>, command: &Command) -> Order {
+    let (kind, object) = match command {
+        Command::CreateIndex(index) if index.concurrently => {
+            (ConcurrentKind::CreateIndex, index.relation.as_ref())
+        }
+        Command::DropIndex(index) if index.concurrently => {
+            (ConcurrentKind::DropIndex, index.names.first())
+        }
+        Command::Reindex(reindex) => match reindex.target {
+            ReindexTarget::Schema => return Order::OutsideTransaction("REINDEX SCHEMA"),
+            ReindexTarget::Database => return Order::OutsideTransaction("REINDEX DATABASE"),
+            ReindexTarget::System => return Order::OutsideTransaction("REINDEX SYSTEM"),
+            ReindexTarget::Index if reindex.concurrently => {
+                (ConcurrentKind::ReindexIndex, reindex.name.as_ref())
+            }
+            ReindexTarget::Table if reindex.concurrently => {
+                (ConcurrentKind::ReindexTable, reindex.name.as_ref())
+            }
+            ReindexTarget::Index | ReindexTarget::Table => return Order::Ordinary,
+        },
+        Command::DetachPartition(detach) if !detach.finalize => {
+            (ConcurrentKind::DetachPartition, Some(&detach.table))
+        }
+        Command::DetachPartition(_) => return Order::OutsideTransaction("DETACH PARTITION … FINALIZE"),
+        _ => return Order::Ordinary,
+    };
+    let partition = match command {
+        Command::DetachPartition(detach) => detach.partition.quoted(),
+        _ => Vec::new(),
+    };
+    let (several, cascade) = match command {
+        Command::DropIndex(index) => (index.names.len() > 1, index.cascade),
+        _ => (false, false),
+    };
+    Order::Concurrently(Box::new(Concurrently {
+        kind,
+        plain: sql::without_concurrently(piece)
+            .map(|rewritten| rewritten.text)
+            .unwrap_or_default(),
+        object: object.map(sql::QualifiedName::quoted).unwrap_or_default(),
+        partition,
+        several,
+        cascade,
+    }))
+}

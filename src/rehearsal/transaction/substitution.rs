@@ -1,0 +1,224 @@
+//! CONCURRENTLY in true autocommit: the plain form stands for it where the table is small enough,
+//! behind the real form's own refusals. And statements that move sequences for good.
+
+use std::sync::Arc;
+
+use super::event::{Note, Surroundings};
+use super::order::{ConcurrentKind, Concurrently, Statement};
+use super::replies::{Addressee, Simple};
+use super::session::literal;
+use super::{ClientId, Flow, Transaction};
+use crate::rehearsal::sql::{Refusal, RefusalCause, SequenceRef};
+use crate::rehearsal::wire::SqlState;
+use crate::report::{Finding, Severity};
+use crate::verdict::NotRehearsed;
+
+/// What the catalogue says about the object of a CONCURRENTLY statement.
+struct Known {
+    relkind: String,
+    bytes: u64,
+    /// An index that stands for a constraint.
+    constraint: bool,
+    default_partition: bool,
+    schema: String,
+    /// The table is a system catalogue.
+    system: bool,
+}
+
+impl<S: Surroundings> Transaction<S> {
+    /// Runs the plain form, or refuses. Never true: the text itself is not run.
+    pub(super) async fn substitute(
+        &mut self,
+        id: ClientId,
+        statement: &Arc<Statement>,
+        form: &Concurrently,
+    ) -> Flow<bool> {
+        self.begin_work(id);
+        if form.several {
+            self.fault(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "DROP INDEX CONCURRENTLY does not support dropping multiple objects",
+            );
+            return Ok(false);
+        }
+        if form.cascade {
+            self.fault(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "DROP INDEX CONCURRENTLY does not support CASCADE",
+            );
+            return Ok(false);
+        }
+        let Some(known) = self.look_up(&form.object, &form.partition).await? else {
+            // The server says in its own words what is missing.
+            return self.run_plain(id, statement, form, None).await;
+        };
+        if let Some((code, message)) = refusal(form.kind, &known) {
+            self.fault(code, &message);
+            return Ok(false);
+        }
+        if known.bytes >= self.opening.substitute_below {
+            let message = format!(
+                "a CONCURRENTLY statement cannot run inside a transaction, and its table holds {} MiB, too much to run the plain form in its place (concurrently.substituteBelow)",
+                known.bytes / (1024 * 1024)
+            );
+            self.not_rehearsed(NotRehearsed::CannotRunInTransaction, &message);
+            return Ok(true);
+        }
+        self.run_plain(id, statement, form, Some(known.bytes)).await
+    }
+
+    async fn look_up(&mut self, object: &[u8], partition: &[u8]) -> Flow<Option<Known>> {
+        let name = literal(&String::from_utf8_lossy(object));
+        let partition = if partition.is_empty() {
+            "NULL".to_owned()
+        } else {
+            literal(&String::from_utf8_lossy(partition))
+        };
+        let sql = format!(
+            "SELECT c.relkind, pg_catalog.pg_table_size(coalesce(p.oid, i.indrelid, c.oid)), \
+             EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x')), \
+             EXISTS (SELECT FROM pg_catalog.pg_partitioned_table t WHERE t.partrelid = c.oid AND t.partdefid <> 0), \
+             n.nspname, n.nspname IN ('pg_catalog', 'pg_toast') \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
+             LEFT JOIN pg_catalog.pg_class p ON p.oid = pg_catalog.to_regclass({partition}) \
+             WHERE c.oid = pg_catalog.to_regclass({name})"
+        );
+        let rows = self.question(&sql).await?.unwrap_or_default();
+        let Some(row) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let text = |index: usize| row.get(index).cloned().flatten().unwrap_or_default();
+        Ok(Some(Known {
+            relkind: text(0),
+            bytes: text(1).parse().unwrap_or(u64::MAX),
+            constraint: text(2) == "t",
+            default_partition: text(3) == "t",
+            schema: text(4),
+            system: text(5) == "t",
+        }))
+    }
+
+    async fn run_plain(
+        &mut self,
+        id: ClientId,
+        statement: &Arc<Statement>,
+        form: &Concurrently,
+        bytes: Option<u64>,
+    ) -> Flow<bool> {
+        if self.upstream.fault.is_some() {
+            return Ok(false);
+        }
+        self.add_traits(id, statement);
+        let number = self.begin_statement(id, statement);
+        self.upstream.committing = Some(number);
+        let addressee = Addressee::Simple(Simple::default());
+        self.run_text(&form.plain, None, &addressee);
+        self.after_sending(id, statement);
+        self.settle().await?;
+        self.upstream.committing = None;
+        if self.upstream.fault.is_some() {
+            return Ok(false);
+        }
+        let plain = String::from_utf8_lossy(&form.plain).into_owned();
+        self.output.notes.push(Note::Substituted(number, plain));
+        let size = bytes.unwrap_or_default() / 1024;
+        self.output.notes.push(Note::Finding(Finding {
+            code: "ConcurrentlySubstituted".to_owned(),
+            severity: Severity::Info,
+            message: format!(
+                "CONCURRENTLY cannot run inside a transaction; the plain form ran in its place on a table of {size} KiB. The upgrade will run the real form"
+            ),
+            statement: Some(number),
+        }));
+        Ok(false)
+    }
+
+    /// A refused statement: it is stopped, unless all that it would do for good is moving sequences
+    /// that were made in this rehearsal.
+    pub(super) async fn stop_unless_new(
+        &mut self,
+        id: ClientId,
+        refusal: &Refusal,
+    ) -> Flow<bool> {
+        self.begin_work(id);
+        let mut harmless = !refusal.sequences.is_empty();
+        for sequence in &refusal.sequences {
+            harmless = harmless && self.is_new_sequence(sequence).await?;
+            if self.upstream.fault.is_some() {
+                return Ok(false);
+            }
+        }
+        if !harmless {
+            let cause = match refusal.cause {
+                RefusalCause::CannotRunInTransaction => NotRehearsed::CannotRunInTransaction,
+                RefusalCause::TwoPhaseCommit => NotRehearsed::TwoPhaseCommit,
+                RefusalCause::SnapshotExchange => NotRehearsed::SnapshotExchange,
+                RefusalCause::EffectOutlivesRollback => NotRehearsed::EffectOutlivesRollback,
+            };
+            let message = format!(
+                "{} was not sent to the database. {} {}",
+                refusal.what, refusal.effect, refusal.advice
+            );
+            self.refuse(cause, &message).await?;
+        }
+        Ok(harmless)
+    }
+
+    /// The rows of pg_attribute are made with a sequence and never changed afterwards: those of a
+    /// sequence of this rehearsal are not older than its transaction. One that does not exist moves
+    /// nothing.
+    async fn is_new_sequence(&mut self, sequence: &SequenceRef) -> Flow<bool> {
+        let text = |bytes: &[u8]| literal(&String::from_utf8_lossy(bytes));
+        let oid = match sequence {
+            SequenceRef::Unknown => return Ok(false),
+            SequenceRef::Named(name) => format!("pg_catalog.to_regclass({})", text(name)),
+            SequenceRef::OfColumn { table, column } => format!(
+                "(SELECT pg_catalog.to_regclass(pg_catalog.pg_get_serial_sequence({0}, {1})) \
+                 WHERE pg_catalog.to_regclass({0}) IS NOT NULL)",
+                text(table),
+                text(column)
+            ),
+        };
+        let Some(top_xid) = self.upstream.top_xid else {
+            return Ok(false);
+        };
+        // 32-bit ids in rows wrap around; the distance does not.
+        let sql = format!(
+            "SELECT (a.xmin::text::bigint - {} + 4294967296) % 4294967296 < 2147483648 \
+             FROM pg_catalog.pg_attribute a WHERE a.attrelid = {oid} AND a.attnum = 1",
+            top_xid & 0xffff_ffff
+        );
+        // If the question fails, the statement would have failed in the same way.
+        let rows = self.question(&sql).await?.unwrap_or_default();
+        Ok(rows
+            .first()
+            .is_none_or(|row| row.first().and_then(Option::as_deref) == Some("t")))
+    }
+}
+
+/// What the real form would say, in the server's words.
+fn refusal(kind: ConcurrentKind, known: &Known) -> Option<(SqlState, String)> {
+    let partitioned = known.relkind == "p";
+    let partitioned_index = known.relkind == "I";
+    match kind {
+        ConcurrentKind::CreateIndex if partitioned => Some((
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "cannot create index on partitioned table concurrently".to_owned(),
+        )),
+        ConcurrentKind::DropIndex if partitioned_index => Some((
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "cannot drop partitioned index concurrently".to_owned(),
+        )),
+        ConcurrentKind::ReindexIndex | ConcurrentKind::ReindexTable if known.system => Some((
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "cannot reindex system catalogs concurrently".to_owned(),
+        )),
+        ConcurrentKind::DetachPartition if known.default_partition => Some((
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "cannot detach partitions concurrently when a default partition exists".to_owned(),
+        )),
+        ConcurrentKind::DropIndex if known.constraint && known.schema.is_empty() => None,
+        _ => None,
+    }
+}

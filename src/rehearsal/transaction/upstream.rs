@@ -1,0 +1,95 @@
+//! What is known about the upstream session.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::replies::{Replies, StatementId};
+use crate::rehearsal::wire::{Frame, SqlState};
+use crate::report::ServerError;
+
+/// The upstream session as the answers so far describe it.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub replies: Replies,
+    /// Messages of the extended protocol were sent since the last Sync.
+    pub open: bool,
+    /// An error came and no Sync is under way: everything but a Sync is ignored.
+    pub skipping: bool,
+    /// The transaction is aborted down to a savepoint.
+    pub aborted: bool,
+    pub copying: Copying,
+    pub savepoint: Point,
+    pub parameters: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Rows of our own questions.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// The error of our own question.
+    pub error: Option<ServerError>,
+    /// The error that the client got.
+    pub fault: Option<Fault>,
+    /// A completion that waits for its implicit commit.
+    pub held: Option<(Frame, Option<StatementId>)>,
+    pub top_xid: Option<u64>,
+    /// The whole string was refused for nothing but being several commands.
+    pub several: bool,
+    /// The statement that a check on its behalf may fail: a COMMIT, a savepoint command.
+    pub committing: Option<StatementId>,
+    /// The answer of the watch.
+    pub watched: Option<Vec<Option<String>>>,
+    /// Portals that were bound to a statement whose text is not known here.
+    pub unread_portals: BTreeSet<Vec<u8>>,
+    /// The final ROLLBACK was sent.
+    pub final_rollback: bool,
+    /// Every answer was the expected one.
+    pub gapless: bool,
+}
+
+/// Where COPY stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copying {
+    No,
+    /// The server waits for data.
+    In,
+    /// The server sends data.
+    Out,
+}
+
+/// The savepoint that stands for the virtual transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Point {
+    /// It was never set.
+    Absent,
+    /// It is set, and nothing happened since.
+    Fresh,
+    /// It is set, and what happened since belongs to a virtual transaction, ended or not.
+    Used,
+}
+
+/// An error that reached the client.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub code: SqlState,
+}
+
+impl Upstream {
+    pub(super) fn new(top_xid: Option<u64>) -> Self {
+        Self {
+            replies: Replies::default(),
+            open: false,
+            skipping: false,
+            aborted: false,
+            copying: Copying::No,
+            savepoint: Point::Absent,
+            parameters: BTreeMap::new(),
+            rows: Vec::new(),
+            error: None,
+            fault: None,
+            held: None,
+            top_xid,
+            several: false,
+            committing: None,
+            watched: None,
+            unread_portals: BTreeSet::new(),
+            final_rollback: false,
+            gapless: true,
+        }
+    }
+}

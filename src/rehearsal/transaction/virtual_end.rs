@@ -1,0 +1,310 @@
+//! The end of a virtual transaction, of an implicit one, and of one Query or batch.
+
+use super::answers;
+use super::control::run;
+use super::event::{Note, Surroundings};
+use super::order::Traits;
+use super::replies::{Addressee, Message};
+use super::upstream::Point;
+use super::virtual_transaction::Virtual;
+use super::{ClientId, Flow, Stop, Transaction};
+use crate::rehearsal::wire::{Backend, Frontend, Parse};
+use crate::verdict::{NotRehearsed, Verdict};
+
+impl<S: Surroundings> Transaction<S> {
+    pub(super) fn is_implicit(&self, id: ClientId) -> bool {
+        *self.state(id) == Virtual::Idle
+    }
+
+    /// Sets the savepoint of the virtual or implicit transaction, once, in front of the first
+    /// message that could fail.
+    pub(super) fn begin_work(&mut self, id: ClientId) {
+        let read_only_default = self
+            .clients
+            .get(&id)
+            .is_some_and(|client| client.read_only_default.as_deref() == Some(b"on"));
+        match self.state(id).clone() {
+            Virtual::Failed(_) => {}
+            Virtual::Idle => {
+                if !std::mem::replace(&mut self.unit.started, true) {
+                    self.set_savepoint();
+                    if read_only_default {
+                        self.own("SET TRANSACTION READ ONLY", &Addressee::Ours);
+                    }
+                }
+            }
+            Virtual::Open(mut open) => {
+                if !open.started {
+                    open.started = true;
+                    let read_only = open.modes.read_only.unwrap_or(read_only_default);
+                    self.set_state(id, Virtual::Open(open));
+                    self.set_savepoint();
+                    if read_only {
+                        self.own("SET TRANSACTION READ ONLY", &Addressee::Ours);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The end of a Query or of a batch: commits what was implicit, undoes what failed, and says
+    /// ReadyForQuery.
+    pub(super) async fn end_unit(&mut self, id: ClientId, simple: bool) -> Flow<()> {
+        let gone = self.clients.get(&id).is_none_or(|client| client.gone);
+        if self.upstream.fault.is_none() && self.unit.started && self.is_implicit(id) && !gone {
+            self.commit_implicit(id, simple).await?;
+        }
+        if self.upstream.open || self.upstream.skipping {
+            self.sync().await?;
+        }
+        self.check_watch()?;
+        let failed = self.upstream.fault.is_some() || gone;
+        match self.state(id).clone() {
+            Virtual::Idle if self.unit.started => {
+                if failed {
+                    self.roll_back_to_savepoint().await?;
+                    self.deferred.forget();
+                } else {
+                    self.deferred.keep();
+                }
+                self.note_end(id, !failed);
+            }
+            Virtual::Open(open) if self.upstream.fault.is_some() => {
+                self.abort(id).await?;
+                let open = match self.state(id) {
+                    Virtual::Open(now) => now.clone(),
+                    _ => open,
+                };
+                self.set_state(id, Virtual::Failed(open));
+            }
+            _ => {}
+        }
+        if let Some((frame, statement)) = self.upstream.held.take()
+            && !failed
+        {
+            if let Ok(Backend::CommandComplete(tag)) = Backend::parse(&frame) {
+                self.note_done(statement, tag);
+            }
+            self.pass(&frame);
+        }
+        self.ready(id);
+        Ok(())
+    }
+
+    /// An error that the server knows nothing of must abort its transaction all the same, so that
+    /// what follows gets its 25P02.
+    async fn abort(&mut self, id: ClientId) -> Flow<()> {
+        if !self.upstream.aborted {
+            self.begin_work(id);
+            self.parse_text(b"drydock aborts this transaction", &Addressee::Ours);
+            self.sync().await?;
+            self.upstream.error = None;
+        }
+        Ok(())
+    }
+
+    async fn commit_implicit(&mut self, id: ClientId, simple: bool) -> Flow<()> {
+        let traits = self.unit.traits;
+        if self.must_check(traits) && self.deferred.is_stale() {
+            self.settle().await?;
+            if self.upstream.fault.is_some() {
+                return Ok(());
+            }
+        }
+        self.send_checks(traits, false).await?;
+        self.put_back_local(id);
+        if !simple {
+            self.close_portals(id);
+        }
+        if traits.runs_code || (traits.writes && !self.output.wrote) {
+            self.send_watch();
+        }
+        Ok(())
+    }
+
+    /// COMMIT of a transaction block. False when a deferred check failed: then the block is rolled
+    /// back, and the client has the error.
+    pub(super) async fn commit_block(&mut self, id: ClientId) -> Flow<bool> {
+        let Virtual::Open(open) = self.state(id).clone() else {
+            return Ok(true);
+        };
+        if open.started {
+            self.send_checks(open.traits, open.set_constraints).await?;
+            if self.upstream.fault.is_none() {
+                self.put_back_local(id);
+                self.close_portals(id);
+                self.send_watch();
+                self.sync().await?;
+                self.check_watch()?;
+            }
+        }
+        let committed = self.upstream.fault.is_none();
+        if committed {
+            self.deferred.keep();
+        } else {
+            self.roll_back_to_savepoint().await?;
+            self.deferred.forget();
+        }
+        self.note_end(id, committed);
+        self.set_state(id, Virtual::Idle);
+        self.unit.started = false;
+        self.unit.traits = Traits::default();
+        Ok(committed)
+    }
+
+    /// COMMIT or ROLLBACK of what ran so far in a Query of several statements outside a block.
+    pub(super) async fn end_implicit(&mut self, id: ClientId, commit: bool) -> Flow<bool> {
+        if !self.unit.started {
+            return Ok(true);
+        }
+        if commit {
+            self.commit_implicit(id, true).await?;
+            self.sync().await?;
+            self.check_watch()?;
+        }
+        let committed = commit && self.upstream.fault.is_none();
+        if committed {
+            self.deferred.keep();
+        } else {
+            self.roll_back_to_savepoint().await?;
+            self.deferred.forget();
+        }
+        self.note_end(id, committed);
+        self.unit.started = false;
+        self.unit.traits = Traits::default();
+        Ok(!commit || committed)
+    }
+
+    /// ROLLBACK of a transaction block.
+    pub(super) async fn roll_back_block(&mut self, id: ClientId) -> Flow<()> {
+        if let Virtual::Open(open) | Virtual::Failed(open) = self.state(id).clone()
+            && open.started
+        {
+            self.roll_back_to_savepoint().await?;
+            self.send_watch();
+            self.sync().await?;
+            self.check_watch()?;
+        }
+        self.deferred.forget();
+        self.note_end(id, false);
+        self.set_state(id, Virtual::Idle);
+        self.unit.started = false;
+        self.unit.traits = Traits::default();
+        Ok(())
+    }
+
+    fn note_end(&mut self, id: ClientId, committed: bool) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.portals.clear();
+            client.local.clear();
+        }
+        self.output.notes.push(Note::VirtualEnd { committed });
+    }
+
+    /// Cursors and portals die with their transaction; a later ALTER TABLE would fail otherwise.
+    fn close_portals(&mut self, id: ClientId) {
+        let names: Vec<_> = match self.clients.get(&id) {
+            Some(client) => client.portals.names().cloned().collect(),
+            None => return,
+        };
+        let pending: Vec<_> = self
+            .upstream
+            .replies
+            .portal_changes()
+            .filter_map(|change| match change {
+                super::statements::Change::Made(name, _) => Some(name.to_vec()),
+                super::statements::Change::Closed(_) => None,
+            })
+            .collect();
+        for name in names.into_iter().chain(pending) {
+            if !name.is_empty() {
+                self.close_portal(&name);
+            }
+        }
+    }
+
+    /// SET LOCAL outlives a RELEASE: the values from before are put back.
+    fn put_back_local(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        let calls: Vec<_> = std::mem::take(&mut client.local)
+            .iter()
+            .map(|(name, value)| super::session::set_config(name, value))
+            .collect();
+        if !calls.is_empty() {
+            self.own(&format!("SELECT {}", calls.join(", ")), &Addressee::Ours);
+        }
+    }
+
+    /// Prepares the question that is asked at virtual ends: is it still the same transaction, and
+    /// are the tripwires still there? And has the savepoint an id of its own: was anything written?
+    pub(super) fn prepare_watch(&mut self) {
+        let names = &self.opening.names;
+        let sql = format!(
+            "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text, \
+             EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{}'), \
+             pg_catalog.to_regclass('pg_temp.{}') IS NOT NULL, ({}) > {}",
+            names.cursor(),
+            names.table(),
+            super::COUNT_WRITERS,
+            self.opening.own_locks
+        );
+        Frontend::Parse(Parse {
+            statement: &names.statement("watch"),
+            sql: sql.as_bytes(),
+            types: Parse::NO_TYPES,
+        })
+        .encode(&mut self.output.upstream);
+        self.expect_ours_parse();
+    }
+
+    pub(super) fn send_watch(&mut self) {
+        let name = self.opening.names.statement("watch");
+        run(&name, &mut self.output.upstream);
+        self.expect(Message::Bind(Vec::new(), None), Addressee::Watch);
+        self.expect(Message::Execute(None), Addressee::Watch);
+    }
+
+    fn check_watch(&mut self) -> Flow<()> {
+        let Some(row) = self.upstream.watched.take() else {
+            return Ok(());
+        };
+        let truth = |index: usize| row.get(index).and_then(Option::as_deref) == Some("t");
+        let xid = row
+            .first()
+            .and_then(Option::as_deref)
+            .and_then(|xid| xid.parse::<u64>().ok());
+        match (self.upstream.top_xid, xid) {
+            (Some(before), now) if now != Some(before) => {
+                return Err(Stop::Slipped(
+                    "the top transaction id is another than before".to_owned(),
+                ));
+            }
+            (None, now) => self.upstream.top_xid = now,
+            _ => {}
+        }
+        self.output.wrote |= truth(3);
+        if !truth(1) && !truth(2) {
+            return Err(Stop::Ended(
+                Verdict::NotRehearsed(NotRehearsed::RehearsalObjectTouched),
+                "the command removed both objects of the rehearsal that make a COMMIT impossible"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The answer to the final ROLLBACK: the only time that upstream may be idle.
+    pub(super) async fn final_sync(&mut self) -> Flow<()> {
+        self.upstream.final_rollback = true;
+        self.upstream.savepoint = Point::Absent;
+        self.sync().await
+    }
+
+    pub(super) fn complete(&mut self, tag: &[u8]) {
+        if let Some(out) = self.to_client() {
+            answers::command_complete(out, tag);
+        }
+    }
+}
