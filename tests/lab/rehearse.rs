@@ -10,16 +10,16 @@ use tokio::runtime::Runtime;
 use crate::postgres::Database;
 
 /// A rehearsal that serves.
-pub struct Rehearsed {
+pub(crate) struct Rehearsed {
     runtime: Runtime,
     rehearsal: Rehearsal,
     /// Where the command connects.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Rehearsed {
     /// Opens a rehearsal and listens on a free port.
-    pub fn start(database: &Database<'_>) -> Self {
+    pub(crate) fn start(database: &Database<'_>) -> Self {
         let runtime = Runtime::new().unwrap();
         let (target, _) = parse(&database.url, &Environment::new()).unwrap();
         let (rehearsal, port) = runtime.block_on(async {
@@ -50,7 +50,7 @@ impl Rehearsed {
     }
 
     /// Rolls back.
-    pub fn finish(self) -> Record {
+    pub(crate) fn finish(self) -> Record {
         self.runtime.block_on(self.rehearsal.finish())
     }
 }
