@@ -11,8 +11,10 @@
 
 mod arguments;
 mod calls;
+mod change;
 mod classify;
 mod command;
+mod effect;
 mod encoding;
 mod lexer;
 mod literal;
@@ -27,12 +29,14 @@ mod split;
 mod tokens;
 
 pub use calls::Calls;
+pub use change::SettingsChange;
 pub use classify::classify;
 pub use command::{
     Command, Constraints, Control, CopyCommand, CopyEnd, CreateIndex, CreateTable, Cursor, Ddl,
-    DetachPartition, Discard, DropIndex, Effect, Isolation, Object, OnCommit, Prepared, Query,
-    Reindex, ReindexTarget, Scope, ServerObject, Setting, TransactionModes, Value, Verb,
+    DetachPartition, Discard, DropIndex, Isolation, Object, OnCommit, Prepared, Query, Reindex,
+    ReindexTarget, Scope, ServerObject, Setting, TransactionModes, Value, Verb,
 };
+pub use effect::Effect;
 pub use encoding::ClientEncoding;
 pub use lexer::{LexSettings, Lexer, StringKind, Token, TokenKind, Unterminated};
 pub use name::{Name, QualifiedName};
@@ -40,4 +44,4 @@ pub use redact::redact;
 pub use refusal::{Refusal, RefusalCause, SequenceRef, refusal};
 pub use restriction::BlockRestriction;
 pub use rewrite::{Origin, Rewritten, rename_prepared, without_concurrently};
-pub use split::{Problem, ProblemKind, Script, SettingsChange, Statement};
+pub use split::{Problem, ProblemKind, Script, Statement};

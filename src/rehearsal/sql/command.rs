@@ -1,6 +1,5 @@
 //! What a statement is, by its leading words (manual, part "SQL Commands").
 
-use super::calls::Calls;
 use super::name::{Name, QualifiedName};
 
 /// One statement. What needs no treatment of its own is [`Command::Ddl`] or
@@ -508,68 +507,4 @@ pub enum Object {
     Database,
     /// Everything else.
     Other,
-}
-
-/// Whether a statement can have written, for whoever must tell a reader from a writer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// It only reads, or changes nothing but the session.
-    Reads,
-    /// It calls functions, which may write.
-    Unknown,
-    /// It writes.
-    Writes,
-}
-
-impl Command {
-    /// Whether the statement, with what it calls, can write to the database.
-    #[must_use]
-    pub fn effect(&self, calls: Calls) -> Effect {
-        let called = if calls.contains(Calls::FUNCTION) {
-            Effect::Unknown
-        } else {
-            Effect::Reads
-        };
-        match self {
-            Self::Empty | Self::Control(_) | Self::MalformedControl | Self::Unknown => {
-                Effect::Reads
-            }
-            Self::Setting(_) | Self::Listen(_) | Self::Unlisten(_) | Self::Load => Effect::Reads,
-            Self::Prepared(Prepared::Execute(_)) | Self::Cursor(Cursor::Fetch | Cursor::Move) => {
-                Effect::Unknown
-            }
-            Self::Prepared(_) | Self::Cursor(Cursor::Close(_)) => Effect::Reads,
-            Self::Discard(Discard::All | Discard::Temp) => Effect::Writes,
-            Self::Discard(_) => Effect::Reads,
-            Self::Do | Self::Call | Self::Lock => Effect::Unknown,
-            Self::Explain { analyze: false, .. } => Effect::Reads,
-            Self::Explain { inner, .. } => inner.effect(calls),
-            Self::Copy(copy) if copy.from => Effect::Writes,
-            Self::Query(_) | Self::Cursor(Cursor::Declare { .. }) | Self::Copy(_) => {
-                let writing = Calls::DATA_MODIFYING.union(Calls::ROW_LOCK);
-                if calls.intersects(writing) || matches!(self, Self::Query(q) if q.into.is_some()) {
-                    Effect::Writes
-                } else {
-                    called
-                }
-            }
-            _ => Effect::Writes,
-        }
-    }
-
-    /// Whether the set of constraints that a COMMIT would check may be another one afterwards.
-    #[must_use]
-    pub fn may_change_constraints(&self) -> bool {
-        matches!(
-            self,
-            Self::Ddl(_)
-                | Self::CreateTable(_)
-                | Self::CreateIndex(_)
-                | Self::DropIndex(_)
-                | Self::DetachPartition(_)
-                | Self::Do
-                | Self::Call
-                | Self::Discard(Discard::All | Discard::Temp)
-        )
-    }
 }

@@ -9,9 +9,8 @@
 //! with its position, or with 42601 from the routine `exec_parse_message` ("cannot insert multiple
 //! commands into a prepared statement"), which says that the string can be read.
 
-use super::arguments::{Argument, calls_of};
 use super::calls::{self, Calls};
-use super::command::{Command, Discard, Setting};
+use super::change::SettingsChange;
 use super::lexer::{LexSettings, Lexer, StringKind, Token, TokenKind, Unterminated};
 
 /// A string cut into its statements. The pieces, one behind the other, are the string.
@@ -221,80 +220,6 @@ impl<'a> Statement<'a> {
     pub fn depends_on_settings(&self) -> bool {
         self.reads_settings
     }
-}
-
-/// Which of the settings that decide how a string is read a statement may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SettingsChange {
-    /// How constants are read.
-    pub standard_conforming_strings: bool,
-    /// How bytes are read.
-    pub client_encoding: bool,
-}
-
-impl SettingsChange {
-    const NONE: Self = Self {
-        standard_conforming_strings: false,
-        client_encoding: false,
-    };
-    const BOTH: Self = Self {
-        standard_conforming_strings: true,
-        client_encoding: true,
-    };
-
-    /// What `statement`, which is `command`, may change: by SET, RESET, DISCARD ALL, set_config, or
-    /// in a DO block that mentions them. A function that changes them unseen is found out by the
-    /// server's ParameterStatus.
-    #[must_use]
-    pub fn by(statement: &Statement<'_>, command: &Command) -> Self {
-        match command {
-            Command::Setting(Setting::Set { name, .. } | Setting::Reset(name)) => Self::named(name),
-            Command::Setting(Setting::ResetAll) | Command::Discard(Discard::All) => Self::BOTH,
-            Command::Do => Self {
-                standard_conforming_strings: mentions(statement.text(), STRINGS)
-                    || mentions(statement.text(), "set_config"),
-                client_encoding: mentions(statement.text(), ENCODING)
-                    || mentions(statement.text(), "set_config")
-                    || mentions(statement.text(), "names"),
-            },
-            _ if statement.calls.contains(Calls::SET_CONFIG) => {
-                let mut change = Self::NONE;
-                for arguments in calls_of(statement.tokens(), "set_config") {
-                    let this = match arguments.first() {
-                        Some(Argument::Text(name)) => {
-                            Self::named(&String::from_utf8_lossy(name).to_ascii_lowercase())
-                        }
-                        _ => Self::BOTH,
-                    };
-                    change.standard_conforming_strings |= this.standard_conforming_strings;
-                    change.client_encoding |= this.client_encoding;
-                }
-                change
-            }
-            _ => Self::NONE,
-        }
-    }
-
-    fn named(name: &str) -> Self {
-        Self {
-            standard_conforming_strings: name == STRINGS,
-            client_encoding: name == ENCODING,
-        }
-    }
-
-    /// Whether there is any.
-    #[must_use]
-    pub fn is_any(self) -> bool {
-        self != Self::NONE
-    }
-}
-
-const STRINGS: &str = "standard_conforming_strings";
-const ENCODING: &str = "client_encoding";
-
-fn mentions(text: &[u8], word: &str) -> bool {
-    text.windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 struct Splitter<'a> {

@@ -498,31 +498,6 @@ fn what_a_transaction_block_refuses_is_known(
     assert_eq!(of(text).block_restriction(), expected);
 }
 
-#[rstest]
-#[case("select a from t where b in (1, 2)", Effect::Reads)]
-#[case("select count(*) from t", Effect::Reads)]
-#[case("select f(a) from t", Effect::Unknown)]
-#[case("select a from t for update", Effect::Writes)]
-#[case("select a from t for key share", Effect::Writes)]
-#[case("select 1 into t", Effect::Writes)]
-#[case(
-    "with x as (delete from t returning *) select * from x",
-    Effect::Writes
-)]
-#[case("explain delete from t", Effect::Reads)]
-#[case("explain analyze delete from t", Effect::Writes)]
-#[case("copy t to stdout", Effect::Reads)]
-#[case("copy t from stdin", Effect::Writes)]
-#[case("show all", Effect::Reads)]
-#[case("execute p", Effect::Unknown)]
-#[case("alter table t add c int", Effect::Writes)]
-#[case("do ''", Effect::Unknown)]
-fn writers_are_told_from_readers(#[case] text: &str, #[case] expected: Effect) {
-    let script = Script::new(text.as_bytes(), LexSettings::default());
-    let statement = script.single().unwrap();
-    assert_eq!(classify(statement).effect(statement.calls()), expected);
-}
-
 proptest! {
     #[test]
     fn a_control_word_in_front_is_always_control(

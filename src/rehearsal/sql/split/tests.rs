@@ -1,4 +1,3 @@
-use super::super::classify;
 use super::*;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -143,63 +142,6 @@ fn only_what_cannot_hide_a_second_command_is_safe_as_a_query(
     let script = Script::new(text.as_bytes(), ON);
     assert_eq!(script.is_safe_as_query(true), known);
     assert_eq!(script.is_safe_as_query(false), unknown);
-}
-
-#[rstest]
-#[case("set standard_conforming_strings = off", true, false)]
-#[case("set local Standard_Conforming_Strings to on", true, false)]
-#[case("reset standard_conforming_strings", true, false)]
-#[case("reset all", true, true)]
-#[case("discard all", true, true)]
-#[case("set names 'latin1'", false, true)]
-#[case("set client_encoding = 'latin1'", false, true)]
-#[case(
-    "select set_config('standard_conforming_strings', 'off', true)",
-    true,
-    false
-)]
-#[case("select pg_catalog.set_config($1, 'off', true)", true, true)]
-#[case("select set_config('search_path', '', false)", false, false)]
-#[case(
-    "do $$ begin set standard_conforming_strings = off; end $$",
-    true,
-    false
-)]
-#[case("do $$ begin perform 1; end $$", false, false)]
-#[case("set search_path = a", false, false)]
-#[case("select 1", false, false)]
-fn statements_that_change_how_strings_are_read_are_found(
-    #[case] text: &str,
-    #[case] standard_conforming_strings: bool,
-    #[case] client_encoding: bool,
-) {
-    let script = Script::new(text.as_bytes(), ON);
-    let statement = script.single().unwrap();
-    let change = SettingsChange::by(statement, &classify(statement));
-    let expected = SettingsChange {
-        standard_conforming_strings,
-        client_encoding,
-    };
-    assert_eq!(change, expected);
-}
-
-#[test]
-fn only_what_is_read_differently_afterwards_is_lost_behind_a_change() {
-    let is_lost = |text: &str| {
-        let script = Script::new(text.as_bytes(), ON);
-        let first = &script.pieces()[0];
-        script.is_read_differently_behind(0, SettingsChange::by(first, &classify(first)))
-    };
-    assert!(!is_lost(
-        "reset standard_conforming_strings; select 'a', E'\\n'; commit"
-    ));
-    assert!(is_lost(
-        "reset standard_conforming_strings; select 1; select 'a\\b'"
-    ));
-    assert!(is_lost("reset standard_conforming_strings; select u&'a'"));
-    assert!(!is_lost("reset standard_conforming_strings; select 'ä'"));
-    assert!(is_lost("set names 'latin1'; select 'ä'"));
-    assert!(!is_lost("set search_path = 'a\\b'; select 'a\\b', 'ä'"));
 }
 
 #[test]
