@@ -41,7 +41,7 @@ setup: ## install the Debian packages that are missing
 check: ## the quick part: format, lints, unit tests; no servers
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
-	$(CARGO) test --quiet --lib --bins --test tidy --test crd_files --test docs
+	$(CARGO) test --quiet --lib --bins $(addprefix --test ,$(quick_tests)) --test docs
 
 .PHONY: test
 test: check test-servers test-cluster ## everything, on real servers and a real cluster

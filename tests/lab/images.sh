@@ -18,7 +18,8 @@ image_load() {
 image_drydock() {
   takes 1 "$@"
   local binary=$1 name=${2:-drydock.local/drydock:dev} archive
-  ! ldd "$binary" >/dev/null 2>&1 || die "$binary is not static and cannot run on an empty image: build it with \`make release\`"
+  # A static program names no library; ldd calls it "statically linked" or "not a dynamic executable".
+  ! ldd "$binary" 2>/dev/null | grep -q "=>" || die "$binary is not static and cannot run on an empty image: build it with \`make release\`"
   archive=$(mktemp --suffix=.tar)
   "$LAB/oci.py" "$archive" --name "$name" --copy "$binary" /drydock --entrypoint '["/drydock"]' --user 65532:65532
   image_load "$archive"
