@@ -90,8 +90,8 @@ fi
 shows helm upgrade --install drydock "$root/charts/drydock" --namespace drydock-system --create-namespace --wait --timeout 120s \
   --set image.repository="$images/drydock" --set image.tag=dev
 kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace" >/dev/null
-psql -qc "CREATE ROLE orders LOGIN PASSWORD 'dry'" -c "CREATE DATABASE orders OWNER orders"
-shows ours create secret generic orders-db --from-literal=url="postgresql+psycopg://orders:dry@$host/orders"
+psql -qc "CREATE ROLE orders LOGIN PASSWORD 'high-and-dry'" -c "CREATE DATABASE orders OWNER orders"
+shows ours create secret generic orders-db --from-literal=url="postgresql+psycopg://orders:high-and-dry@$host/orders"
 
 chapter "orders v1, the first release"
 apply v1

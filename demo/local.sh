@@ -28,8 +28,8 @@ echo "start $port" >&"${SERVER[1]}"
 read -r answer <&"${SERVER[0]}"
 [[ $answer == ok ]] || wrong "PostgreSQL did not start"
 admin=postgresql://postgres@127.0.0.1:$port
-psql -qX "$admin/postgres" -c "CREATE ROLE orders LOGIN PASSWORD 'dry'" -c "CREATE DATABASE orders OWNER orders"
-export DATABASE_URL=postgresql+psycopg://orders:dry@127.0.0.1:$port/orders
+psql -qX "$admin/postgres" -c "CREATE ROLE orders LOGIN PASSWORD 'high-and-dry'" -c "CREATE DATABASE orders OWNER orders"
+export DATABASE_URL=postgresql+psycopg://orders:high-and-dry@127.0.0.1:$port/orders
 ask() { psql -qXAt "$admin/orders" -c "$1"; }
 dump() { "$postgres/client/bin/pg_dump" --restrict-key=demo "$admin/orders"; }
 say "DATABASE_URL=$DATABASE_URL"
@@ -52,10 +52,13 @@ ends 0 drydock run --yes -- alembic upgrade head
 [[ $(ask 'SELECT version_num FROM alembic_version') == 0006 ]] || wrong "v2 was not applied"
 good "applied: $(ask "SELECT string_agg(n || ' orders in ' || currency, ', ' ORDER BY currency) FROM (SELECT currency, count(*) AS n FROM orders GROUP BY 1) AS c")"
 
+report_of() { "$@" 2> >(grep '^drydock:'); }
+
 stopped() {
   release "$1"
   dump >"$folder/before.sql"
-  ends 1 drydock run --yes -- alembic upgrade head
+  # The report ends with the command's own last lines; all of its traceback would hide the rest.
+  ends 1 report_of drydock run --yes -- alembic upgrade head
   dump >"$folder/after.sql"
   cmp -s "$folder/before.sql" "$folder/after.sql" || wrong "the database is not as it was"
   good "nothing was applied: pg_dump before and after are the same, byte by byte"

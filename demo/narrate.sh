@@ -17,7 +17,8 @@ wrong() {
 # shows COMMAND…: runs it before the reader's eyes.
 shows() {
   local line="$*"
-  printf '%s$ %s%s\n' "$dim" "${line/#ours/kubectl}" "$plain"
+  line=${line/#ours/kubectl}
+  printf '%s$ %s%s\n' "$dim" "${line#report_of }" "$plain"
   "$@" 2>&1 | sed 's/^/    /'
 }
 
