@@ -15,7 +15,8 @@ STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linu
 # Tests in a cluster are those in tests/cluster_*.rs.
 all_tests := $(basename $(notdir $(wildcard tests/*.rs)))
 cluster_tests := $(filter cluster_%,$(all_tests))
-server_tests := $(filter-out cluster_% tidy crd_files docs,$(all_tests))
+quick_tests := tidy crd_files docs
+server_tests := $(filter-out cluster_% $(quick_tests),$(all_tests))
 
 ifeq ($(origin KUBECONFIG),command line)
 export KUBECONFIG := $(abspath $(KUBECONFIG))
@@ -41,7 +42,7 @@ setup: ## install the Debian packages that are missing
 check: ## the quick part: format, lints, unit tests; no servers
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
-	$(CARGO) test --quiet --lib --bins $(addprefix --test ,$(quick_tests)) --test docs
+	$(CARGO) test --quiet --lib --bins $(addprefix --test ,$(quick_tests))
 
 .PHONY: test
 test: check test-servers test-cluster ## everything, on real servers and a real cluster
