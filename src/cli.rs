@@ -4,8 +4,14 @@
 //! else goes to standard error.
 
 mod controller;
+mod database;
+mod display;
 mod output;
+mod pipeline;
 mod report;
+mod signals;
+mod specification;
+mod step;
 mod wait;
 
 use std::ffi::OsString;
@@ -15,6 +21,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::telemetry;
 use crate::verdict::ExitCode;
 
 /// Rehearse a database migration against the real PostgreSQL, prove the rollback, then upgrade.
@@ -38,11 +45,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Rehearse(pipeline::RehearseArgs),
+    Run(pipeline::RunArgs),
     Wait(wait::WaitArgs),
     Report(report::ReportArgs),
     Controller(controller::ControllerArgs),
     /// Print the CustomResourceDefinition as YAML
     Crd,
+    /// Run one step of a pod; the controller's Jobs call it
+    #[command(hide = true, subcommand)]
+    Step(step::Step),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -69,6 +81,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Crd => crate::api::crd_yaml()
             .map_err(anyhow::Error::from)
             .and_then(|yaml| print(&yaml)),
+        Command::Rehearse(arguments) => local(pipeline::rehearse(arguments)),
+        Command::Run(arguments) => local(pipeline::run(arguments)),
+        Command::Step(step) => {
+            telemetry::install(telemetry::Format::Json, filter().as_deref(), "drydock=info");
+            on_runtime(step::run(step))
+        }
         Command::Report(arguments) => report::run(&arguments),
         Command::Wait(arguments) => wait::run(arguments),
         Command::Controller(arguments) => controller::run(arguments),
@@ -82,6 +100,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         complain(&error);
         ExitCode::Usage
     })
+}
+
+/// Runs something for people: only warnings are logged, and plainly.
+fn local(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    telemetry::install(
+        telemetry::Format::Plain,
+        filter().as_deref(),
+        "drydock=warn",
+    );
+    on_runtime(work)
+}
+
+fn filter() -> Option<String> {
+    std::env::var("DRYDOCK_LOG").ok()
+}
+
+fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start")?
+        .block_on(work)
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

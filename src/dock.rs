@@ -3,14 +3,21 @@
 //! The side that holds the database and the side that runs the command are the same two parts in
 //! both places; only the `link` between them differs.
 
+pub mod before;
 pub mod command;
 pub mod console;
 pub mod decide;
 pub mod document;
 pub mod files;
+pub mod lease;
 pub mod link;
+pub mod local;
 pub mod plan;
+pub mod pod;
 pub mod record;
+pub mod rehearse;
 pub mod runner;
 pub mod tool;
 pub mod trouble;
+pub mod upgrade;
+pub mod verify;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::link::{Answer, Ended, How, Order, Sidecar, Start};
+use super::link::{Answer, Ended, Order, Sidecar, Start};
 
 /// How long a runner that was told to stop may take to say so.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ impl Command {
     pub async fn start(link: Sidecar, start: Start) -> Self {
         let ended = match link.orders.send(Order::Start(start)).await {
             Ok(()) => None,
-            Err(_) => Some(lost()),
+            Err(_) => Some(Ended::lost()),
         };
         Self { link, ended }
     }
@@ -43,7 +43,7 @@ impl Command {
                     let _ = self.link.orders.send(Order::Received).await;
                 }
                 Some(Answer::Started) => {}
-                None => self.ended = Some(lost()),
+                None => self.ended = Some(Ended::lost()),
             }
         }
     }
@@ -63,14 +63,6 @@ impl Command {
         }
         tokio::time::timeout(STOP_GRACE, self.ended())
             .await
-            .unwrap_or_else(|_| lost())
-    }
-}
-
-fn lost() -> Ended {
-    Ended {
-        how: How::Lost,
-        output: String::new(),
-        millis: 0,
+            .unwrap_or_else(|_| Ended::lost())
     }
 }

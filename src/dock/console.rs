@@ -1,9 +1,8 @@
 //! What a run shows to whoever waits for it, and how it is told to stop.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

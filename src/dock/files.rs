@@ -125,13 +125,29 @@ pub fn copy_program(from: &Path, to: &Path) -> Result<(), StorageError> {
 /// # Errors
 /// Names the folder.
 pub fn open_to_all(folder: &Path) -> Result<(), StorageError> {
+    permit(folder, 0o777)
+}
+
+/// Lets every user read a file.
+///
+/// # Errors
+/// Names the file.
+pub fn readable_by_all(path: &Path) -> Result<(), StorageError> {
+    permit(path, 0o444)
+}
+
+/// Only the owner may change a mode, so one that fits is left alone.
+fn permit(path: &Path, mode: u32) -> Result<(), StorageError> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).map_err(|source| {
-        StorageError::Write {
-            path: folder.to_owned(),
-            source,
-        }
-    })
+    let failed = |source| StorageError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let found = fs::metadata(path).map_err(failed)?.permissions().mode();
+    if found & mode == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)
 }
 
 #[cfg(test)]

@@ -84,6 +84,18 @@ pub struct Ended {
     pub millis: u64,
 }
 
+impl Ended {
+    /// Nobody knows how.
+    #[must_use]
+    pub fn lost() -> Self {
+        Self {
+            how: How::Lost,
+            output: String::new(),
+            millis: 0,
+        }
+    }
+}
+
 /// The ways to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "camelCase")]

@@ -115,3 +115,45 @@ pub struct Upgrade {
     /// The sidecar crashed or the run never began; says why.
     pub broken: Option<Said>,
 }
+
+impl DryRun {
+    /// A dry run of which nothing is left but the reason.
+    #[must_use]
+    pub fn broken(run: Run, database: Database, said: Said) -> Self {
+        Self {
+            run,
+            database: Some(database),
+            ended: None,
+            rehearsal: Rehearsed::default(),
+            guard: None,
+            bypass: false,
+            prediction: None,
+            findings: Vec::new(),
+            interrupted: false,
+            broken: Some(said),
+        }
+    }
+}
+
+impl Upgrade {
+    /// An upgrade that begins.
+    #[must_use]
+    pub fn begun(
+        run: Run,
+        database: Database,
+        remembers: bool,
+        bound_to: Option<EvidenceDigest>,
+    ) -> Self {
+        Self {
+            run,
+            database: Some(database),
+            remembers,
+            bound_to,
+            ended: None,
+            already_applied: false,
+            findings: Vec::new(),
+            interrupted: false,
+            broken: None,
+        }
+    }
+}

@@ -3,8 +3,11 @@
 use std::error::Error;
 
 use super::record::Said;
+use crate::guard::GuardError;
 use crate::postgres::ask::AskError;
 use crate::postgres::connect::{ConnectError, Trouble};
+use crate::postgres::identity::IdentityError;
+use crate::rehearsal::proxy::OpenError;
 use crate::verdict::{Environment, Verdict};
 
 /// An error with all its causes on one line.
@@ -61,6 +64,51 @@ pub fn connecting(error: &ConnectError) -> Said {
         Verdict::Environment(cause),
         format!("{}; {advice}", chain(error)),
     )
+}
+
+/// The server is not one to rehearse on.
+#[must_use]
+pub fn identifying(error: &IdentityError) -> Said {
+    let (cause, advice) = match error {
+        IdentityError::Pooler { .. } => (
+            Environment::Pooler,
+            "; give the server's own address (--database-url, or database.directUrlFrom)",
+        ),
+        IdentityError::Engine(_) | IdentityError::Version(_) => {
+            (Environment::UnsupportedServer, "")
+        }
+        IdentityError::Recovery => (Environment::ReadOnly, "; give the primary's address"),
+        IdentityError::ReadOnly(_) => (
+            Environment::ReadOnly,
+            "; give the role that the migration really uses",
+        ),
+        IdentityError::Ask { .. } => (Environment::ConnectionLost, ""),
+    };
+    Said::new(
+        Verdict::Environment(cause),
+        format!("{}{advice}", chain(error)),
+    )
+}
+
+/// The rehearsal could not be opened.
+#[must_use]
+pub fn opening(error: &OpenError) -> Said {
+    let cause = match error {
+        OpenError::Connect(error) => return connecting(error),
+        OpenError::Lost(_) => Environment::ConnectionLost,
+        OpenError::Protocol(_) | OpenError::Refused { .. } | OpenError::NoTripwire => {
+            Environment::UnsupportedServer
+        }
+    };
+    Said::new(Verdict::Environment(cause), chain(error))
+}
+
+/// The guard could not be set up.
+#[must_use]
+pub fn guarding(error: &GuardError) -> Said {
+    match error {
+        GuardError::Connect(error) => connecting(error),
+    }
 }
 
 /// A question of ours was not answered; `what` completes "could not …".

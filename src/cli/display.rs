@@ -1,0 +1,196 @@
+//! Live progress on a terminal, sparse plain lines elsewhere; always on standard error.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::dock::console::{Console, Progress, Step};
+use crate::report::render::{count, millis};
+
+/// How often a terminal's line is drawn anew.
+const REDRAW: Duration = Duration::from_millis(100);
+/// How long a statement runs before a plain log mentions it.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// The watching ends of a [`Console`].
+pub(super) struct Display {
+    done: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Display {
+    /// Opens a display and gives the ends that a run holds.
+    pub(super) fn open(quiet: bool, stop: watch::Receiver<bool>) -> (Self, Console) {
+        let (output, chunks) = mpsc::channel(64);
+        let (progress, moments) = watch::channel(Progress::default());
+        let (done, ended) = oneshot::channel();
+        let task = if quiet {
+            tokio::spawn(swallow(chunks, ended))
+        } else if std::io::stderr().is_terminal() {
+            tokio::spawn(live(chunks, moments, ended))
+        } else {
+            tokio::spawn(plain(chunks, moments, ended))
+        };
+        (
+            Self { done, task },
+            Console {
+                output,
+                progress,
+                stop,
+            },
+        )
+    }
+
+    /// Shows what is still to be shown and clears the line.
+    pub(super) async fn close(self) {
+        let _ = self.done.send(());
+        let _ = self.task.await;
+    }
+}
+
+async fn swallow(mut chunks: mpsc::Receiver<Bytes>, mut ended: oneshot::Receiver<()>) {
+    loop {
+        tokio::select! {
+            chunk = chunks.recv() => if chunk.is_none() { break },
+            _ = &mut ended => break,
+        }
+    }
+}
+
+async fn live(
+    mut chunks: mpsc::Receiver<Bytes>,
+    moments: watch::Receiver<Progress>,
+    mut ended: oneshot::Receiver<()>,
+) {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {wide_msg}") {
+        bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+    }
+    let mut lines = Lines::default();
+    let mut tick = tokio::time::interval(REDRAW);
+    loop {
+        tokio::select! {
+            chunk = chunks.recv() => match chunk {
+                Some(chunk) => lines.push(&chunk, |line| bar.suspend(|| write(line))),
+                None => break,
+            },
+            _ = tick.tick() => {
+                bar.set_message(describe(&moments.borrow()));
+                bar.tick();
+            }
+            _ = &mut ended => break,
+        }
+    }
+    while let Ok(chunk) = chunks.try_recv() {
+        lines.push(&chunk, |line| bar.suspend(|| write(line)));
+    }
+    bar.finish_and_clear();
+    lines.finish();
+}
+
+async fn plain(
+    mut chunks: mpsc::Receiver<Bytes>,
+    mut moments: watch::Receiver<Progress>,
+    mut ended: oneshot::Receiver<()>,
+) {
+    let mut said = None;
+    let mut slow_said: Option<Instant> = None;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut watching = true;
+    loop {
+        tokio::select! {
+            chunk = chunks.recv() => match chunk {
+                Some(chunk) => write(&chunk),
+                None => break,
+            },
+            changed = moments.changed(), if watching => {
+                watching = changed.is_ok();
+                let step = moments.borrow().step;
+                if said != Some(step) {
+                    said = Some(step);
+                    write(format!("drydock: {}\n", name(step)).as_bytes());
+                }
+            }
+            _ = tick.tick() => {
+                let moment = moments.borrow().clone();
+                if let Some((_, since)) = &moment.current
+                    && since.elapsed() > SLOW
+                    && slow_said != Some(*since)
+                {
+                    slow_said = Some(*since);
+                    write(format!("drydock: {}\n", describe(&moment)).as_bytes());
+                }
+            }
+            _ = &mut ended => break,
+        }
+    }
+    while let Ok(chunk) = chunks.try_recv() {
+        write(&chunk);
+    }
+}
+
+fn name(step: Step) -> &'static str {
+    match step {
+        Step::Prepare => "connecting and taking the state before",
+        Step::Rehearse => "rehearsing",
+        Step::Predict => "reading the predicted state and rolling back",
+        Step::Verify => "verifying the rollback",
+        Step::Upgrade => "upgrading",
+        Step::Compare => "comparing with the predicted state",
+    }
+}
+
+fn describe(progress: &Progress) -> String {
+    let mut parts = vec![name(progress.step).to_owned()];
+    if let Some(address) = &progress.open_at {
+        parts.push(format!("open at {address}, Ctrl-C ends it"));
+    }
+    if progress.statements > 0 {
+        parts.push(count(progress.statements, "statement"));
+    }
+    if progress.blocked > 0 {
+        parts.push(format!(
+            "{} blocked",
+            count(progress.blocked as u64, "session")
+        ));
+    }
+    if let Some((text, since)) = &progress.current {
+        let age = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        parts.push(format!("{} {text}", millis(age)));
+    }
+    parts.join(" · ")
+}
+
+/// Standard error may be closed; then nobody reads it.
+fn write(bytes: &[u8]) {
+    let _ = std::io::stderr().lock().write_all(bytes);
+}
+
+/// Whole lines only, so that the live line never cuts one in two.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, chunk: &[u8], show: impl Fn(&[u8])) {
+        self.rest.extend_from_slice(chunk);
+        if let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') {
+            let whole: Vec<u8> = self.rest.drain(..=end).collect();
+            show(&whole);
+        }
+    }
+
+    fn finish(self) {
+        if !self.rest.is_empty() {
+            write(&self.rest);
+            write(b"\n");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Everything that is read before anything is changed.
+
+use serde::{Deserialize, Serialize};
+
+use super::lease::Lease;
+use super::record::Said;
+use super::tool::Tool;
+use super::trouble::asking;
+use crate::postgres::ask::{Ask, AskError};
+use crate::postgres::{catalog, version_table};
+use crate::report::{Database, Prediction};
+use crate::schema::{Difference, Fingerprint, Scope, Snapshot, State};
+use crate::witness;
+
+/// A database before a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Before {
+    /// Which database.
+    pub database: Database,
+    /// What the witness compares with.
+    pub witness: witness::Before,
+    /// The catalogue, both scopes.
+    pub snapshot: Snapshot,
+    /// Fingerprint of the schema with the version tables.
+    pub state: State,
+    /// Version tables besides the well-known ones.
+    pub version_tables: Vec<String>,
+}
+
+impl Before {
+    /// Reads it all on the lease's own session.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn take(lease: &mut Lease, tool: &Tool) -> Result<Self, Said> {
+        let major = lease.database.major;
+        let version_tables = tool.version_tables().to_vec();
+        let (snapshot, state) = read(&mut lease.client, major, &version_tables)
+            .await
+            .map_err(|error| asking("read the schema", &error))?;
+        let witness = witness::Before::take(&mut lease.client)
+            .await
+            .map_err(|error| asking("take what the witness compares with", &error))?;
+        Ok(Self {
+            database: lease.database.clone(),
+            witness,
+            snapshot,
+            state,
+            version_tables,
+        })
+    }
+
+    /// Reads the state inside the rehearsal, just before the rollback.
+    ///
+    /// # Errors
+    /// When the rehearsal does not answer.
+    pub async fn predict(&self, asker: &mut impl Ask) -> Result<Prediction, Said> {
+        let (after, predicted) = read(asker, self.database.major, &self.version_tables)
+            .await
+            .map_err(|error| asking("read the predicted schema", &error))?;
+        Ok(Prediction {
+            before: self.state.clone(),
+            predicted,
+            difference: Difference::between(&self.snapshot, &after),
+        })
+    }
+}
+
+/// The catalogue and the state of a database as somebody sees it.
+///
+/// # Errors
+/// When the server does not answer.
+pub(super) async fn read(
+    asker: &mut impl Ask,
+    major: u32,
+    version_tables: &[String],
+) -> Result<(Snapshot, State), AskError> {
+    let snapshot = catalog::snapshot(asker, major).await?;
+    let versions = version_table::read(asker, version_tables).await?;
+    let state = State {
+        fingerprint: Fingerprint::of(&snapshot.scoped(Scope::Schema)),
+        versions,
+    };
+    Ok((snapshot, state))
+}

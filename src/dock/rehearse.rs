@@ -1,0 +1,306 @@
+//! The dry run: one rehearsal from the first connection to the record.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::before::Before;
+use super::command::Command;
+use super::console::{Console, Step};
+use super::lease::Lease;
+use super::link::{Ended, How, Sidecar, Start};
+use super::plan::Plan;
+use super::record::{DryRun, Rehearsed, Run, Said};
+use super::trouble::{guarding, opening};
+use crate::guard::{Budgets, Guard};
+use crate::postgres::dialect::{Dialect, Entrance};
+use crate::postgres::url::Password;
+use crate::rehearsal::proxy::{Rehearsal, Settings};
+use crate::verdict::{Environment, Verdict};
+
+/// Everything that one rehearsal needs and that outlives it.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// What is to be run.
+    pub plan: &'a Plan,
+    /// Which run.
+    pub run: &'a Run,
+    /// How the command reads its address.
+    pub dialect: &'a Dialect,
+    /// The real password, which must not appear in what is kept of the output.
+    pub secret: Option<&'a Password>,
+    /// Where it is shown.
+    pub console: &'a Console,
+}
+
+/// Who will connect.
+#[derive(Debug)]
+pub enum Audience {
+    /// The plan's command, started by this runner.
+    Command(Sidecar),
+    /// Whoever wants to, until the run is stopped.
+    Anybody,
+}
+
+/// What ended the wait for the command.
+enum Stop {
+    Guard(Said),
+    Rehearsal,
+    Lease,
+    Asked,
+}
+
+impl Stage<'_> {
+    /// Rehearses. The command is started while the state before is still being read: it cannot get
+    /// past its first connection until that is done. `keep` is handed the state before any
+    /// statement of the command runs.
+    ///
+    /// # Errors
+    /// When the rehearsal could not be opened; then the command has been stopped and there is
+    /// nothing to prove.
+    pub async fn rehearse(
+        &self,
+        lease: &mut Lease,
+        address: SocketAddr,
+        audience: Audience,
+        keep: impl FnOnce(&Before) -> Result<(), Said>,
+    ) -> Result<(Before, DryRun), Said> {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Said::new(
+                Verdict::Environment(Environment::Configuration),
+                format!("cannot listen on {address}: {error}; choose another address"),
+            )
+        })?;
+        let entrance = self.entrance(&listener, lease)?;
+        let url = self.dialect.render(&entrance);
+        let mut command = match audience {
+            Audience::Anybody => None,
+            Audience::Command(link) => {
+                Some(Command::start(link, self.start(&url, &entrance)).await)
+            }
+        };
+        match self.open(lease, &entrance, keep).await {
+            Err(said) => {
+                if let Some(command) = command {
+                    command.stop().await;
+                }
+                Err(said)
+            }
+            Ok((before, rehearsal, guard)) => {
+                rehearsal.serve(listener);
+                self.console.step(Step::Rehearse);
+                if command.is_none() {
+                    self.console
+                        .progress
+                        .send_modify(|progress| progress.open_at = Some(url));
+                }
+                let record = self
+                    .follow(lease, &before, rehearsal, guard, &mut command)
+                    .await;
+                Ok((before, record))
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        lease: &mut Lease,
+        entrance: &Entrance,
+        keep: impl FnOnce(&Before) -> Result<(), Said>,
+    ) -> Result<(Before, Rehearsal, Guard), Said> {
+        let target = lease.target.clone();
+        let settings = lease.settings.clone();
+        let budgets = Budgets {
+            blocking: self.plan.budgets.blocking,
+            duration: self.plan.budgets.duration,
+        };
+        let holding = async {
+            let rehearsal = Rehearsal::open(
+                &target,
+                Settings {
+                    run: self.run.id.clone(),
+                    user: entrance.user.clone(),
+                    password: entrance.password.clone(),
+                    database: entrance.database.clone(),
+                    substitute_below: self.plan.substitute_below,
+                    startup: settings.clone(),
+                },
+            )
+            .await
+            .map_err(|error| opening(&error))?;
+            let guard = Guard::start(&target, &settings, rehearsal.upstream_pid(), budgets)
+                .await
+                .map_err(|error| guarding(&error))?;
+            Ok::<_, Said>((rehearsal, guard))
+        };
+        let taking = async {
+            let before = Before::take(lease, &self.plan.tool).await?;
+            keep(&before)?;
+            Ok::<_, Said>(before)
+        };
+        let ((rehearsal, guard), before) = tokio::try_join!(holding, taking)?;
+        Ok((before, rehearsal, guard))
+    }
+
+    /// Waits for the command, or for whatever ends it; then predicts and rolls back.
+    async fn follow(
+        &self,
+        lease: &Lease,
+        before: &Before,
+        rehearsal: Rehearsal,
+        mut guard: Guard,
+        command: &mut Option<Command>,
+    ) -> DryRun {
+        let mut stop = None;
+        let mut prediction = None;
+        let mut broken = None;
+        let ended = tokio::select! {
+            ended = ended(command) => Some(ended),
+            found = self.watch(lease, &rehearsal, &mut guard) => {
+                stop = Some(found);
+                None
+            }
+        };
+        let succeeded = match &ended {
+            Some(ended) => ended.how == How::Exited { code: 0 },
+            // An open rehearsal is over when it is stopped.
+            None => command.is_none() && matches!(stop, Some(Stop::Asked)),
+        };
+        if succeeded {
+            self.console.step(Step::Predict);
+            let mut asker = rehearsal.asker();
+            tokio::select! {
+                predicted = before.predict(&mut asker) => match predicted {
+                    Ok(predicted) => prediction = Some(predicted),
+                    Err(said) => broken = Some(said),
+                },
+                found = self.watch(lease, &rehearsal, &mut guard), if stop.is_none() => {
+                    stop = Some(found);
+                }
+            }
+        }
+        let ended = match (ended, command.take()) {
+            (None, Some(command)) => Some(command.stop().await),
+            (ended, _) => ended,
+        };
+        let (found, guard) = tokio::join!(rehearsal.finish(), guard.stop());
+        let interrupted = matches!(stop, Some(Stop::Asked))
+            || ended
+                .as_ref()
+                .is_some_and(|ended| ended.how == How::Stopped)
+                && stop.is_none();
+        if matches!(stop, Some(Stop::Lease)) {
+            broken = Some(Said::new(
+                Verdict::Environment(Environment::ConnectionLost),
+                "the connection that holds drydock's lock was lost, so the rehearsal was ended",
+            ));
+        }
+        DryRun {
+            run: self.run.clone(),
+            database: Some(lease.database.clone()),
+            ended,
+            rehearsal: Rehearsed {
+                connected: found.connected,
+                xid: found.xid,
+                gapless: found.gapless,
+                statements: found.statements,
+                omitted: found.omitted,
+                findings: found.findings,
+                verdict: found
+                    .verdict
+                    .map(|(verdict, message)| Said::new(verdict, message)),
+            },
+            guard: match stop {
+                Some(Stop::Guard(said)) => Some(said),
+                _ => None,
+            },
+            bypass: guard.bypass,
+            prediction,
+            findings: guard.findings,
+            interrupted,
+            broken,
+        }
+    }
+
+    /// Ends with the first thing that must end the run; shows progress meanwhile.
+    async fn watch(&self, lease: &Lease, rehearsal: &Rehearsal, guard: &mut Guard) -> Stop {
+        let mut moments = rehearsal.progress();
+        let mut blocked = guard.watch();
+        loop {
+            tokio::select! {
+                event = guard.events.recv() => {
+                    return Stop::Guard(match event {
+                        Some(event) => Said::new(event.verdict, event.message),
+                        None => Said::new(
+                            Verdict::Environment(Environment::ConnectionLost),
+                            "the guard's connection was lost, so the rehearsal was ended",
+                        ),
+                    });
+                }
+                () = rehearsal.ended() => return Stop::Rehearsal,
+                () = lease.client.closed() => return Stop::Lease,
+                () = self.console.stopped() => return Stop::Asked,
+                Ok(()) = moments.changed() => {
+                    let moment = moments.borrow_and_update().clone();
+                    self.console.progress.send_modify(|progress| {
+                        progress.statements = moment.statements;
+                        progress.current = moment.current;
+                    });
+                }
+                Ok(()) = blocked.changed() => {
+                    let sessions = *blocked.borrow_and_update();
+                    self.console
+                        .progress
+                        .send_modify(|progress| progress.blocked = sessions);
+                }
+            }
+        }
+    }
+
+    /// Who may enter the rehearsal, and where.
+    fn entrance(&self, listener: &TcpListener, lease: &Lease) -> Result<Entrance, Said> {
+        let address = listener.local_addr().map_err(|error| {
+            Said::new(
+                Verdict::Environment(Environment::Configuration),
+                format!("cannot listen: {error}"),
+            )
+        })?;
+        Ok(Entrance {
+            host: address.ip().to_string(),
+            port: address.port(),
+            user: lease.target.user.clone(),
+            password: Some(Password::new(one_time_password())),
+            database: lease.database.name.clone(),
+        })
+    }
+
+    fn start(&self, url: &str, entrance: &Entrance) -> Start {
+        let mut secrets = Vec::new();
+        for password in [entrance.password.as_ref(), self.secret]
+            .into_iter()
+            .flatten()
+        {
+            secrets.push(password.reveal().to_owned());
+        }
+        Start {
+            command: self.plan.tool.command(),
+            set: self.plan.expose.variables(url, entrance),
+            unset: self.plan.expose.removed(),
+            secrets,
+            expendable: true,
+        }
+    }
+}
+
+async fn ended(command: &mut Option<Command>) -> Ended {
+    match command {
+        Some(command) => command.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Good for one run, on loopback, in front of a transaction that cannot commit.
+fn one_time_password() -> String {
+    use rand::distr::{Alphanumeric, SampleString};
+    Alphanumeric.sample_string(&mut rand::rng(), 32)
+}

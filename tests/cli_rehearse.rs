@@ -1,0 +1,265 @@
+//! `drydock rehearse` against a real server: what passes, what fails, and what it leaves behind.
+
+#[path = "lab/postgres.rs"]
+mod postgres;
+#[path = "cli/program.rs"]
+mod program;
+
+use drydock::report::StatementOutcome;
+use drydock::verdict::{Environment, NotRehearsed, RollbackProof, Verdict};
+use postgres::{Database, Options, Server};
+use program::{Done, bare, drydock, rehearse, rehearse_sql};
+
+fn orders() -> Database<'static> {
+    let database = Server::shared().database();
+    database.psql(
+        "CREATE TABLE customers (id int PRIMARY KEY);
+         CREATE TABLE orders (id serial PRIMARY KEY, customer int, total int);
+         INSERT INTO customers VALUES (1);
+         INSERT INTO orders (customer, total) SELECT 1, n FROM generate_series(1, 100) n;
+         ALTER TABLE orders ADD CONSTRAINT orders_customer_fkey FOREIGN KEY (customer)
+             REFERENCES customers DEFERRABLE INITIALLY DEFERRED;",
+    );
+    database
+}
+
+#[test]
+fn a_good_migration_passes_and_leaves_the_database_as_it_was() {
+    let database = orders();
+    let before = database.dump();
+    let done = rehearse_sql(
+        &database.url,
+        "BEGIN; ALTER TABLE orders ADD COLUMN note text; COMMIT;
+         CREATE INDEX orders_note ON orders (note);",
+    )
+    .expect(0);
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::Passed);
+    assert!(!report.nothing_to_do);
+    let witness = report.witness.as_ref().unwrap();
+    assert_eq!(witness.rollback, RollbackProof::Verified, "{done}");
+    assert_eq!(witness.xact_status.as_deref(), Some("aborted"));
+    let changed: Vec<String> = report
+        .prediction
+        .as_ref()
+        .unwrap()
+        .difference
+        .iter()
+        .map(|(id, _)| format!("{} {}", id.kind, id.identity))
+        .collect();
+    assert_eq!(
+        changed,
+        ["column public.orders.note", "index public.orders_note"]
+    );
+    assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn a_command_that_writes_nothing_has_nothing_to_do() {
+    let database = orders();
+    let report = rehearse_sql(&database.url, "SELECT count(*) FROM orders;")
+        .expect(0)
+        .report();
+    assert!(report.nothing_to_do);
+}
+
+#[test]
+fn a_deferred_constraint_fails_at_commit() {
+    let database = orders();
+    let before = database.dump();
+    let done = rehearse_sql(
+        &database.url,
+        "BEGIN; UPDATE orders SET customer = 2 WHERE id = 1; COMMIT;",
+    )
+    .expect(1);
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::Failed);
+    assert!(report.message.contains("23503"), "{done}");
+    let last = report.statements.last().unwrap();
+    assert_eq!(last.text, "COMMIT");
+    assert!(matches!(last.outcome, StatementOutcome::Error(_)));
+    assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn exit_code_1_after_every_statement_succeeded_is_a_failure() {
+    let database = orders();
+    let done = rehearse(
+        &database.url,
+        "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE t ()'; exit 1",
+    )
+    .expect(1);
+    assert!(
+        done.report()
+            .message
+            .contains("ended with exit code 1 although every statement succeeded"),
+        "{done}"
+    );
+}
+
+#[test]
+fn a_command_that_never_connects_is_not_rehearsed() {
+    let database = orders();
+    let done = rehearse(&database.url, "true").expect(3);
+    assert_eq!(
+        done.report().verdict,
+        Verdict::NotRehearsed(NotRehearsed::NeverConnected)
+    );
+}
+
+#[test]
+fn a_command_that_goes_around_the_rehearsal_and_commits_is_exit_4() {
+    let database = orders();
+    let around = format!(
+        "psql '{}' -Xqc 'ALTER TABLE orders ADD COLUMN leaked int'",
+        database.url
+    );
+    let done = rehearse(&database.url, &around).expect(4);
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::RollbackNotVerified);
+    assert!(report.message.contains("--env NAME"), "{done}");
+}
+
+#[test]
+fn concurrently_is_substituted_on_a_small_table_and_refused_on_a_large_one() {
+    let database = orders();
+    let sql = "CREATE INDEX CONCURRENTLY orders_total ON orders (total);";
+    let report = rehearse_sql(&database.url, sql).expect(0).report();
+    assert!(
+        report
+            .statements
+            .iter()
+            .any(|statement| matches!(statement.outcome, StatementOutcome::Substituted { .. })),
+        "{report:?}"
+    );
+    let mut command = drydock(&database.url);
+    command.args(["rehearse", "-o", "json", "--substitute-below", "1Ki", "--"]);
+    command.args(["sh", "-c", &format!("psql \"$DATABASE_URL\" -Xqc '{sql}'")]);
+    let done = Done::of(command).expect(3);
+    assert_eq!(
+        done.report().verdict,
+        Verdict::NotRehearsed(NotRehearsed::CannotRunInTransaction)
+    );
+}
+
+#[test]
+fn an_unknown_command_is_named() {
+    let database = orders();
+    let mut command = drydock(&database.url);
+    command.args(["rehearse", "--", "no-such-migrator", "up"]);
+    let done = Done::of(command).expect(6);
+    assert!(
+        done.stdout
+            .contains("`no-such-migrator` was not found; is it installed and on PATH?"),
+        "{done}"
+    );
+}
+
+#[test]
+fn the_surroundings_are_told_apart() {
+    let server = Options::new(postgres::major())
+        .hba("host all all 127.0.0.1/32 scram-sha-256")
+        .start();
+    postgres::psql(
+        &server.socket_url("postgres"),
+        "CREATE ROLE owner LOGIN PASSWORD 'right'",
+    );
+    let port = server.port;
+    let cases = [
+        (
+            format!("postgresql://owner:wrong@127.0.0.1:{port}/postgres"),
+            Environment::AuthenticationFailed,
+        ),
+        (
+            format!("postgresql://owner:right@127.0.0.1:{port}/nowhere"),
+            Environment::DatabaseMissing,
+        ),
+        (
+            "postgresql://owner:right@127.0.0.1:1/postgres".to_owned(),
+            Environment::Unreachable,
+        ),
+        (
+            "postgresql://owner:right@no-such-host.invalid/postgres".to_owned(),
+            Environment::Unreachable,
+        ),
+    ];
+    for (url, cause) in cases {
+        let done = rehearse(&url, "echo started >&2").expect(6);
+        assert_eq!(done.report().verdict, Verdict::Environment(cause), "{done}");
+        assert!(!done.stderr.contains("started"), "{done}");
+        assert!(!done.stdout.contains("right") && !done.stdout.contains("wrong@"));
+    }
+    server.stop();
+    let down = format!("postgresql://owner:right@127.0.0.1:{port}/postgres");
+    let done = rehearse(&down, "true").expect(6);
+    assert_eq!(
+        done.report().verdict,
+        Verdict::Environment(Environment::Unreachable)
+    );
+}
+
+#[test]
+fn another_run_on_the_same_database_is_told_by_whom_it_is_busy() {
+    let database = orders();
+    let mut first = drydock(&database.url)
+        .args([
+            "rehearse",
+            "--",
+            "sh",
+            "-c",
+            "sleep 2; psql \"$DATABASE_URL\" -Xqc 'SELECT 1'",
+        ])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = std::time::Instant::now();
+    while database.psql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        == "0"
+    {
+        assert!(began.elapsed().as_secs() < 10, "the first run never began");
+    }
+    let done = rehearse(&database.url, "true").expect(6);
+    assert_eq!(
+        done.report().verdict,
+        Verdict::Environment(Environment::Busy)
+    );
+    assert!(done.report().message.contains("drydock/local-"), "{done}");
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn the_variables_of_libpq_lead_to_the_rehearsal_too() {
+    let database = orders();
+    let before = database.dump();
+    let mut command = bare();
+    command
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", database.server.port.to_string())
+        .env("PGUSER", "postgres")
+        .env("PGDATABASE", &database.name)
+        .args([
+            "rehearse",
+            "-o",
+            "json",
+            "--",
+            "psql",
+            "-Xqc",
+            "CREATE TABLE t ()",
+        ]);
+    let report = Done::of(command).expect(0).report();
+    assert_eq!(report.statements.len(), 1);
+    assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn standard_output_carries_the_report_and_nothing_else() {
+    let database = orders();
+    let done = rehearse(
+        &database.url,
+        "echo from the command; psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE t ()'",
+    )
+    .expect(0);
+    assert_eq!(done.stdout.lines().count(), 1, "{done}");
+    assert!(done.stderr.contains("from the command"), "{done}");
+}

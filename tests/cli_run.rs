@@ -1,0 +1,103 @@
+//! `drydock run`: rehearse, verify, upgrade for real, compare.
+
+#[path = "lab/postgres.rs"]
+mod postgres;
+#[path = "cli/program.rs"]
+mod program;
+
+use drydock::report::Phase;
+use drydock::verdict::{UpgradeFailure, Verdict};
+use postgres::Server;
+use program::{Done, drydock};
+
+fn run(url: &str, script: &str) -> Done {
+    let mut command = drydock(url);
+    command.args(["run", "--yes", "-o", "json", "--", "sh", "-c", script]);
+    Done::of(command)
+}
+
+#[test]
+fn a_rehearsed_migration_is_applied_as_predicted() {
+    let database = Server::shared().database();
+    let done = run(
+        &database.url,
+        "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE orders (id int PRIMARY KEY)'",
+    )
+    .expect(0);
+    assert_eq!(done.stdout.lines().count(), 2, "{done}");
+    let report = done.report();
+    assert_eq!(report.phase, Phase::Upgrade);
+    assert_eq!(report.verdict, Verdict::Passed);
+    assert!(report.bound_to.is_some());
+    assert_eq!(database.psql("SELECT count(*) FROM orders"), "0");
+}
+
+#[test]
+fn a_migration_that_fails_in_the_rehearsal_is_never_applied() {
+    let database = Server::shared().database();
+    let before = database.dump();
+    let done = run(
+        &database.url,
+        "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE a ()' -c 'CREATE TABLE a ()'",
+    )
+    .expect(1);
+    assert_eq!(done.stdout.lines().count(), 1, "{done}");
+    assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn nothing_pending_is_released_without_an_upgrade() {
+    let database = Server::shared().database();
+    let done = run(&database.url, "psql \"$DATABASE_URL\" -Xqc 'SELECT 1'").expect(0);
+    assert_eq!(done.stdout.lines().count(), 1, "{done}");
+    assert!(done.report().nothing_to_do);
+}
+
+/// The script behaves otherwise the second time.
+#[test]
+fn an_upgrade_that_lands_elsewhere_has_diverged_and_the_difference_is_named() {
+    let database = Server::shared().database();
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("second").display().to_string();
+    let done = run(
+        &database.url,
+        &format!(
+            "if [ -e {marker} ]; then t=text; else t=int; fi; touch {marker}; \
+             psql \"$DATABASE_URL\" -Xqc \"CREATE TABLE orders (id $t)\""
+        ),
+    )
+    .expect(9);
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::UpgradeDiverged);
+    assert!(report.message.contains("public.orders.id"), "{done}");
+}
+
+#[test]
+fn an_upgrade_that_fails_says_where_the_database_is() {
+    let database = Server::shared().database();
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("second").display().to_string();
+    let done = run(
+        &database.url,
+        &format!(
+            "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE one ()'; if [ -e {marker} ]; then exit 1; fi; \
+             touch {marker}; psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE two ()'"
+        ),
+    )
+    .expect(8);
+    assert_eq!(
+        done.report().verdict,
+        Verdict::UpgradeFailed(UpgradeFailure::Partial)
+    );
+}
+
+#[test]
+fn the_real_upgrade_has_a_lock_timeout() {
+    let database = Server::shared().database();
+    run(
+        &database.url,
+        "psql \"$DATABASE_URL\" -Xqc \"CREATE TABLE seen AS SELECT current_setting('lock_timeout') v\"",
+    )
+    .expect(0);
+    assert_eq!(database.psql("SELECT v FROM seen"), "800ms");
+}
