@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::lease::Lease;
 use super::record::Said;
 use super::tool::Tool;
-use super::trouble::asking;
+use super::trouble::{asking, witnessing};
 use crate::postgres::ask::{Ask, AskError};
 use crate::postgres::{catalog, version_table};
 use crate::report::{Database, Prediction};
@@ -39,9 +39,9 @@ impl Before {
         let (snapshot, state) = read(&mut lease.client, major, &version_tables)
             .await
             .map_err(|error| asking("read the schema", &error))?;
-        let witness = witness::Before::take(&mut lease.client)
+        let witness = witness::Before::take(&mut lease.client, major)
             .await
-            .map_err(|error| asking("take what the witness compares with", &error))?;
+            .map_err(|error| witnessing(&error))?;
         Ok(Self {
             database: lease.database.clone(),
             witness,

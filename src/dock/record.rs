@@ -79,6 +79,8 @@ pub struct Rehearsed {
     pub connected: bool,
     /// The top transaction id that the migration caused to be assigned.
     pub xid: Option<u64>,
+    /// The server process that held the transaction.
+    pub backend_pid: Option<i32>,
     /// Whether every answer was as expected.
     pub gapless: bool,
     /// What was executed.

@@ -183,6 +183,7 @@ impl Stage<'_> {
             (None, Some(command)) => Some(command.stop().await),
             (ended, _) => ended,
         };
+        let backend_pid = rehearsal.upstream_pid();
         let (found, guard) = tokio::join!(rehearsal.finish(), guard.stop());
         let interrupted = matches!(stop, Some(Stop::Asked))
             || ended
@@ -202,6 +203,7 @@ impl Stage<'_> {
             rehearsal: Rehearsed {
                 connected: found.connected,
                 xid: found.xid,
+                backend_pid: Some(backend_pid),
                 gapless: found.gapless,
                 statements: found.statements,
                 omitted: found.omitted,

@@ -9,6 +9,7 @@ use crate::postgres::connect::{ConnectError, Trouble};
 use crate::postgres::identity::IdentityError;
 use crate::rehearsal::proxy::OpenError;
 use crate::verdict::{Environment, Verdict};
+use crate::witness::WitnessError;
 
 /// An error with all its causes on one line.
 #[must_use]
@@ -109,6 +110,19 @@ pub fn guarding(error: &GuardError) -> Said {
     match error {
         GuardError::Connect(error) => connecting(error),
     }
+}
+
+/// What the witness compares with could not be taken.
+#[must_use]
+pub fn witnessing(error: &WitnessError) -> Said {
+    let cause = match error {
+        WitnessError::Ask {
+            source: AskError::Lost(_),
+            ..
+        } => Environment::ConnectionLost,
+        _ => Environment::UnsupportedServer,
+    };
+    Said::new(Verdict::Environment(cause), chain(error))
 }
 
 /// A question of ours was not answered; `what` completes "could not …".

@@ -21,15 +21,16 @@ pub async fn rollback(
     before: &Before,
     record: &DryRun,
 ) -> Result<(Witnessed, Ledger), String> {
-    let application_name = application_name(run);
-    let settings = StartupSettings::first(&application_name);
+    let mut client = connect(target, run).await?;
+    let major = client.major().unwrap_or(before.database.major);
     let facts = Facts {
-        application_name,
+        run: run.clone(),
         xid: record.rehearsal.xid,
         gapless: record.rehearsal.gapless,
+        backend_pid: record.rehearsal.backend_pid,
         bypass: record.bypass,
     };
-    witness::verify(target, &settings, &before.witness, &facts)
+    witness::verify(&mut client, major, &before.witness, &facts)
         .await
         .map_err(|error| chain(&error))
 }
