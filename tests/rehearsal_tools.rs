@@ -12,7 +12,16 @@ use rehearse::Rehearsed;
 
 fn psql(url: &str, script: &str) -> Output {
     Command::new("psql")
-        .args(["-X", "-a", "-v", "VERBOSITY=verbose", "-d", url, "-c", script])
+        .args([
+            "-X",
+            "-a",
+            "-v",
+            "VERBOSITY=verbose",
+            "-d",
+            url,
+            "-c",
+            script,
+        ])
         .env("PGOPTIONS", "")
         .output()
         .unwrap()
@@ -21,7 +30,10 @@ fn psql(url: &str, script: &str) -> Output {
 fn text(output: &Output) -> String {
     let err = String::from_utf8_lossy(&output.stderr);
     // The place in the server's source differs between versions and between protocols.
-    let err: Vec<_> = err.lines().filter(|line| !line.starts_with("LOCATION")).collect();
+    let err: Vec<_> = err
+        .lines()
+        .filter(|line| !line.starts_with("LOCATION"))
+        .collect();
     format!(
         "{}\n{}\n{:?}",
         String::from_utf8_lossy(&output.stdout),
@@ -83,7 +95,8 @@ fn copy_goes_both_ways() {
     let database = server.database();
     database.psql("CREATE TABLE t (a int, b text)");
     let rehearsed = Rehearsed::start(&database);
-    let script = "COPY t FROM STDIN;\n1\tone\n2\ttwo\n\\.\nCOPY t TO STDOUT;\nSELECT count(*) FROM t;\n";
+    let script =
+        "COPY t FROM STDIN;\n1\tone\n2\ttwo\n\\.\nCOPY t TO STDOUT;\nSELECT count(*) FROM t;\n";
     let file = std::env::temp_dir().join(format!("drydock-copy-{}.sql", std::process::id()));
     std::fs::write(&file, script).unwrap();
     let output = Command::new("psql")
@@ -92,7 +105,10 @@ fn copy_goes_both_ways() {
         .output()
         .unwrap();
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\tone\n2\ttwo\n2\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "1\tone\n2\ttwo\n2\n"
+    );
     assert!(rehearsed.finish().gapless);
     assert_eq!(database.psql("SELECT count(*) FROM t"), "0");
 }
@@ -107,7 +123,12 @@ fn concurrently_on_a_small_table_is_substituted_and_reported() {
     assert!(output.status.success(), "{}", text(&output));
     let record = rehearsed.finish();
     assert!(record.verdict.is_none());
-    assert!(record.findings.iter().any(|f| f.code == "ConcurrentlySubstituted"));
+    assert!(
+        record
+            .findings
+            .iter()
+            .any(|f| f.code == "ConcurrentlySubstituted")
+    );
     assert_eq!(database.psql("SELECT to_regclass('i') IS NULL"), "t");
 }
 

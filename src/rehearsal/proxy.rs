@@ -132,9 +132,10 @@ impl Rehearsal {
             let _ = over_sender.send(true);
             (ending, recorder.finish())
         });
-        let password = settings.password.as_ref().map(|password| {
-            OneTimePassword::of(password.reveal(), rand::random())
-        });
+        let password = settings
+            .password
+            .as_ref()
+            .map(|password| OneTimePassword::of(password.reveal(), rand::random()));
         Ok(Self {
             requests,
             arrivals,

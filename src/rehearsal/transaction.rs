@@ -154,7 +154,7 @@ impl<S: Surroundings> Transaction<S> {
         self.sync().await
     }
 
-    fn to_client(&mut self) -> Option<&mut BytesMut> {
+    fn for_client(&mut self) -> Option<&mut BytesMut> {
         let id = self.current?;
         let client = self.clients.get(&id)?;
         if client.gone {
@@ -167,7 +167,7 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     fn pass(&mut self, frame: &Frame) {
-        if let Some(out) = self.to_client() {
+        if let Some(out) = self.for_client() {
             out.extend_from_slice(frame.bytes());
         }
     }

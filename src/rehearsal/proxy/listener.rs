@@ -63,7 +63,9 @@ pub(super) async fn listen(
             }
         };
         let (entrance, arrivals) = (Arc::clone(&entrance), arrivals.clone());
-        let process_id = last_process_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let process_id = last_process_id
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1);
         tokio::spawn(async move {
             let welcomed = welcome(stream, &entrance, process_id);
             match tokio::time::timeout(AUTHENTICATION_TIMEOUT, welcomed).await {
@@ -104,6 +106,10 @@ fn settings(startup: &StartupMessage) -> Vec<(String, String)> {
     let options = startup.options().map(text).unwrap_or_default();
     // What a server would refuse at startup is refused when it is applied.
     let mut settings = split_options(&options).unwrap_or_default();
-    settings.extend(startup.settings().map(|(name, value)| (text(name), text(value))));
+    settings.extend(
+        startup
+            .settings()
+            .map(|(name, value)| (text(name), text(value))),
+    );
     settings
 }

@@ -69,7 +69,10 @@ pub(super) async fn open(
         return Err(OpenError::NoTripwire);
     }
     let xid = session
-        .rows("ask for the transaction id", "SELECT pg_current_xact_id_if_assigned()::text")
+        .rows(
+            "ask for the transaction id",
+            "SELECT pg_current_xact_id_if_assigned()::text",
+        )
         .await?;
     let top_xid = xid
         .first()
@@ -140,7 +143,10 @@ impl Session {
             ))
             .await?;
         let filled = match made.error {
-            None => self.ask(&format!("INSERT INTO {table} VALUES (1), (1)")).await?,
+            None => {
+                self.ask(&format!("INSERT INTO {table} VALUES (1), (1)"))
+                    .await?
+            }
             Some(_) => made,
         };
         if filled.error.is_some() {
@@ -219,8 +225,7 @@ impl Session {
                     Piece::Frame(frame) => {
                         match Backend::parse(&frame).map_err(OpenError::Protocol)? {
                             Backend::ErrorResponse(error) => {
-                                answers.error =
-                                    Some((error.code(), error.message().into_owned()));
+                                answers.error = Some((error.code(), error.message().into_owned()));
                             }
                             Backend::ReadyForQuery(_) => return Ok(answers),
                             _ => {}
@@ -251,10 +256,7 @@ fn columns(row: &Frame) -> Result<Vec<Option<String>>, OpenError> {
         .collect()
 }
 
-fn refused(
-    step: &'static str,
-    answers: Answers,
-) -> Result<Vec<Vec<Option<String>>>, OpenError> {
+fn refused(step: &'static str, answers: Answers) -> Result<Vec<Vec<Option<String>>>, OpenError> {
     match answers.error {
         Some((code, message)) => Err(OpenError::Refused {
             step,

@@ -115,7 +115,8 @@ impl Recorder {
             }
             statement.micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         }
-        self.progress.send_modify(|progress| progress.current = None);
+        self.progress
+            .send_modify(|progress| progress.current = None);
     }
 
     /// The worse of two verdicts stays; of equals the first.

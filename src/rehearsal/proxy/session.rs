@@ -89,7 +89,9 @@ where
     }
     start.negotiate(&startup).await?;
     let Some(password) = &entrance.password else {
-        return Err(start.refuse_unless_closed(SessionError::WrongPassword).await);
+        return Err(start
+            .refuse_unless_closed(SessionError::WrongPassword)
+            .await);
     };
     match start.authenticate(password, nonce).await {
         Ok(()) => start.check_names(startup, entrance).await,
@@ -139,7 +141,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Start<'_, S> {
         startup: StartupMessage,
         entrance: &Entrance,
     ) -> Result<Admission, SessionError> {
-        let text = |name: Option<&[u8]>| String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+        let text =
+            |name: Option<&[u8]>| String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
         let (user, database) = (text(startup.user()), text(startup.database()));
         if user != entrance.user {
             let message = format!(
@@ -155,10 +158,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Start<'_, S> {
                 "database \"{database}\" is not the one that is rehearsed; connect to \"{}\"",
                 entrance.database
             );
-            self.refuse(SqlState::INVALID_CATALOG_NAME, &message).await?;
+            self.refuse(SqlState::INVALID_CATALOG_NAME, &message)
+                .await?;
             return Err(SessionError::Unsupported("another database"));
         }
-        self.say(&Backend::Authentication(Authentication::Ok)).await?;
+        self.say(&Backend::Authentication(Authentication::Ok))
+            .await?;
         Ok(Admission::Client(startup))
     }
 

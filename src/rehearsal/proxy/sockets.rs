@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -127,7 +127,11 @@ impl Sockets {
                 };
                 connection.write(cx, &mut outlet.bytes).is_ok() && !outlet.bytes.is_empty()
             });
-            if clients.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            if clients.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         });
         // A client that does not read has no right to keep us.
         let _ = tokio::time::timeout(Duration::from_millis(500), flushed).await;
@@ -159,7 +163,10 @@ impl Sockets {
         if let Some(event) = self.ready.pop_front() {
             return Poll::Ready(event);
         }
-        let room = output.clients.values().all(|outlet| outlet.bytes.len() < HIGH_WATER);
+        let room = output
+            .clients
+            .values()
+            .all(|outlet| outlet.bytes.len() < HIGH_WATER);
         if room && let Poll::Ready(event) = self.upstream.read(cx) {
             return Poll::Ready(event);
         }
@@ -291,7 +298,11 @@ impl Upstream {
                 return Poll::Ready(Event::UpstreamClosed);
             }
             self.buffer.reserve(CHUNK);
-            match ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer)) {
+            match ready!(poll_read_buf(
+                Pin::new(&mut self.stream),
+                cx,
+                &mut self.buffer
+            )) {
                 Ok(0) | Err(_) => self.closed = true,
                 Ok(_) => {}
             }
@@ -318,7 +329,11 @@ impl Connection {
                 }
             }
             self.buffer.reserve(CHUNK);
-            match ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer)) {
+            match ready!(poll_read_buf(
+                Pin::new(&mut self.stream),
+                cx,
+                &mut self.buffer
+            )) {
                 Ok(0) | Err(_) => {
                     self.left = true;
                     return Poll::Ready(Event::Left(id));

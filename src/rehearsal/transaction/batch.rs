@@ -21,7 +21,7 @@ enum Next {
 impl<S: Surroundings> Transaction<S> {
     /// Serves a batch that begins with `frame`.
     pub(super) async fn batch(&mut self, id: ClientId, frame: Frame) -> Flow<()> {
-        self.upstream.fault = None;
+        self.upstream.faulted = false;
         self.upstream.held = None;
         let mut frame = frame;
         loop {
@@ -49,8 +49,7 @@ impl<S: Surroundings> Transaction<S> {
                 return Ok(Next::Over);
             }
         };
-        if self.upstream.fault.is_some() && !matches!(message, Frontend::Sync | Frontend::Terminate)
-        {
+        if self.upstream.faulted && !matches!(message, Frontend::Sync | Frontend::Terminate) {
             return Ok(Next::More);
         }
         match message {
@@ -67,7 +66,7 @@ impl<S: Surroundings> Transaction<S> {
             }
             Frontend::Query(_) => {
                 self.settle().await?;
-                if self.upstream.fault.is_none() {
+                if !self.upstream.faulted {
                     let bytes = frame.bytes();
                     let text = bytes.slice(5..bytes.len().saturating_sub(1).max(5));
                     self.query(id, text).await?;
@@ -78,7 +77,7 @@ impl<S: Surroundings> Transaction<S> {
                 self.begin_work(id);
                 self.unit.traits.runs_code = true;
                 self.settle().await?;
-                if self.upstream.fault.is_none() {
+                if !self.upstream.faulted {
                     self.forward(frame, Message::Function);
                     self.upstream.replies.push(Message::Sync, Addressee::Ours);
                     self.settle().await?;
@@ -167,7 +166,13 @@ impl<S: Surroundings> Transaction<S> {
         }
     }
 
-    fn forward_target(&mut self, id: ClientId, frame: &Frame, target: Target<'_>, message: Message) {
+    fn forward_target(
+        &mut self,
+        id: ClientId,
+        frame: &Frame,
+        target: Target<'_>,
+        message: Message,
+    ) {
         let alias = match target {
             Target::Statement(name) => self.alias(id, name),
             Target::Portal(_) => None,
@@ -199,13 +204,13 @@ impl<S: Surroundings> Transaction<S> {
         let failed = matches!(self.state(id), Virtual::Failed(_));
         if !statement.is_plain() && !failed {
             self.settle().await?;
-            if self.upstream.fault.is_some() || !self.carry_out(id, &statement).await? {
+            if self.upstream.faulted || !self.carry_out(id, &statement).await? {
                 return Ok(());
             }
         }
         if failed && !statement.may_run() {
             self.settle().await?;
-            if self.upstream.fault.is_none() {
+            if !self.upstream.faulted {
                 self.carry_out(id, &statement).await?;
             }
             return Ok(());
@@ -242,7 +247,7 @@ impl<S: Surroundings> Transaction<S> {
             self.close_portal(b"");
         }
         self.settle().await?;
-        if self.upstream.fault.is_some() {
+        if self.upstream.faulted {
             return Ok(());
         }
         if self.upstream.unread_portals.contains(portal) {

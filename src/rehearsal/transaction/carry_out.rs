@@ -7,7 +7,6 @@ use super::control::{Control, Savepoint};
 use super::event::{Note, Surroundings};
 use super::order::{Modes, Order, Statement};
 use super::replies::{Addressee, Simple, StatementId};
-use super::upstream::Fault;
 use super::virtual_transaction::{Open, Virtual};
 use super::{ClientId, Flow, Transaction, answers};
 use crate::rehearsal::wire::SqlState;
@@ -25,7 +24,11 @@ impl<S: Surroundings> Transaction<S> {
         match &statement.order {
             Order::Ordinary | Order::CopyIn | Order::Prepare(_) | Order::Deallocate(_) => Ok(true),
             Order::Begin { start, modes } => {
-                let tag: &[u8] = if *start { b"START TRANSACTION" } else { b"BEGIN" };
+                let tag: &[u8] = if *start {
+                    b"START TRANSACTION"
+                } else {
+                    b"BEGIN"
+                };
                 self.begin_block(id, *modes);
                 self.complete_noted(id, statement, tag);
                 Ok(false)
@@ -34,15 +37,18 @@ impl<S: Surroundings> Transaction<S> {
             Order::Rollback { chain } => self.roll_back(id, statement, *chain).await,
             Order::Savepoint(name) => {
                 let control = Control::Savepoint(Savepoint::Client(name.clone()));
-                self.client_savepoint(id, statement, control, "SAVEPOINT").await
+                self.client_savepoint(id, statement, control, "SAVEPOINT")
+                    .await
             }
             Order::Release(name) => {
                 let control = Control::Release(Savepoint::Client(name.clone()));
-                self.client_savepoint(id, statement, control, "RELEASE SAVEPOINT").await
+                self.client_savepoint(id, statement, control, "RELEASE SAVEPOINT")
+                    .await
             }
             Order::RollbackTo(name) => {
                 let control = Control::RollbackTo(Savepoint::Client(name.clone()));
-                self.client_savepoint(id, statement, control, "ROLLBACK TO SAVEPOINT").await
+                self.client_savepoint(id, statement, control, "ROLLBACK TO SAVEPOINT")
+                    .await
             }
             Order::SetTransaction(modes) => self.set_transaction(id, statement, *modes).await,
             Order::SetCharacteristics(modes) => {
@@ -94,27 +100,33 @@ impl<S: Surroundings> Transaction<S> {
                 let message = format!(
                     "{what} cannot run inside a transaction, and nothing can stand for it; take it out of the migration, or rehearse on a clone"
                 );
-                self.refuse(NotRehearsed::CannotRunInTransaction, &message).await?;
+                self.refuse(NotRehearsed::CannotRunInTransaction, &message)
+                    .await?;
                 Ok(false)
             }
             // In a transaction block, the server's own 25001.
             Order::Concurrently(_) | Order::Vacuum | Order::OutsideTransaction(_) => Ok(true),
             Order::NeverRun => {
                 self.begin_work(id);
-                self.parse_text(&statement.text, &Addressee::Simple(Simple {
-                    shift: statement.shift,
-                    hold: false,
-                }));
+                self.parse_text(
+                    &statement.text,
+                    &Addressee::Simple(Simple {
+                        shift: statement.shift,
+                        hold: false,
+                    }),
+                );
                 self.settle().await?;
-                if self.upstream.fault.is_none() {
+                if !self.upstream.faulted {
                     let message = "the server accepts transaction control that drydock cannot read";
-                    self.refuse(NotRehearsed::AmbiguousStatement, message).await?;
+                    self.refuse(NotRehearsed::AmbiguousStatement, message)
+                        .await?;
                 }
                 Ok(false)
             }
             Order::Unreadable => {
                 let message = "statements in this client_encoding cannot be cut with certainty; set client_encoding to UTF8";
-                self.refuse(NotRehearsed::AmbiguousStatement, message).await?;
+                self.refuse(NotRehearsed::AmbiguousStatement, message)
+                    .await?;
                 Ok(false)
             }
             Order::Refused(refusal) => self.stop_unless_new(id, refusal).await,
@@ -163,7 +175,12 @@ impl<S: Surroundings> Transaction<S> {
         }
     }
 
-    async fn commit(&mut self, id: ClientId, statement: &Arc<Statement>, chain: bool) -> Flow<bool> {
+    async fn commit(
+        &mut self,
+        id: ClientId,
+        statement: &Arc<Statement>,
+        chain: bool,
+    ) -> Flow<bool> {
         let number = self.begin_statement(id, statement);
         match self.state(id).clone() {
             Virtual::Open(open) => {
@@ -260,10 +277,13 @@ impl<S: Surroundings> Transaction<S> {
         self.upstream.committing = Some(number);
         self.control_for(&control, Addressee::ClientControl(control.clone()));
         self.sync().await?;
-        if self.upstream.fault.is_none() {
+        if !self.upstream.faulted {
             self.note_done(Some(number), control.tag());
             if let Virtual::Failed(open) | Virtual::Open(open) = self.state(id).clone() {
-                let open = Open { pinned: true, ..open };
+                let open = Open {
+                    pinned: true,
+                    ..open
+                };
                 self.set_state(id, Virtual::Open(open));
             }
         }
@@ -338,7 +358,9 @@ impl<S: Surroundings> Transaction<S> {
             let rows = self.question(&sql).await?.unwrap_or_default();
             let value = rows.into_iter().flatten().next().flatten();
             if let Some(client) = self.clients.get_mut(&id) {
-                client.local.push((name.to_owned(), value.unwrap_or_default()));
+                client
+                    .local
+                    .push((name.to_owned(), value.unwrap_or_default()));
             }
         }
         Ok(true)
@@ -370,7 +392,7 @@ impl<S: Surroundings> Transaction<S> {
             return Ok(true);
         }
         self.set_all_constraints(id, deferred).await?;
-        if self.upstream.fault.is_none() {
+        if !self.upstream.faulted {
             self.complete_noted(id, statement, b"SET CONSTRAINTS");
         }
         Ok(false)
@@ -396,18 +418,16 @@ impl<S: Surroundings> Transaction<S> {
         self.output.notes.push(Note::Finding(Finding {
             code: "VacuumSkipped".to_owned(),
             severity: Severity::Info,
-            message: "VACUUM cannot run inside a transaction and was skipped; the upgrade will run it".to_owned(),
+            message:
+                "VACUUM cannot run inside a transaction and was skipped; the upgrade will run it"
+                    .to_owned(),
             statement: Some(number),
         }));
         self.complete(b"VACUUM");
     }
 
     /// Records that a statement is being run, and gives its number.
-    pub(super) fn begin_statement(
-        &mut self,
-        id: ClientId,
-        statement: &Statement,
-    ) -> StatementId {
+    pub(super) fn begin_statement(&mut self, id: ClientId, statement: &Statement) -> StatementId {
         let number = self.statements;
         self.statements += 1;
         self.output.notes.push(Note::Begun {
@@ -430,7 +450,7 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     pub(super) fn warn(&mut self, code: SqlState, message: &str) {
-        if let Some(out) = self.to_client() {
+        if let Some(out) = self.for_client() {
             answers::warning(out, code, message);
         }
     }
@@ -446,8 +466,8 @@ impl<S: Surroundings> Transaction<S> {
             };
             self.output.notes.push(Note::Failed(statement, error));
         }
-        self.upstream.fault = Some(Fault { code });
-        if let Some(out) = self.to_client() {
+        self.upstream.faulted = true;
+        if let Some(out) = self.for_client() {
             answers::error(out, code, message);
         }
     }
@@ -455,7 +475,7 @@ impl<S: Surroundings> Transaction<S> {
     /// The same behind everything that is under way, unless that failed already.
     pub(super) async fn raise(&mut self, code: SqlState, message: &str) -> Flow<()> {
         self.settle().await?;
-        if self.upstream.fault.is_none() {
+        if !self.upstream.faulted {
             self.fault(code, message);
         }
         Ok(())

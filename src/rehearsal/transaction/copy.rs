@@ -56,7 +56,7 @@ impl<S: Surroundings> Transaction<S> {
         if simple {
             Frontend::Flush.encode(&mut self.output.upstream);
         }
-        if simple || self.upstream.fault.is_some() {
+        if simple || self.upstream.faulted {
             self.settle().await?;
         }
         Ok(())
@@ -95,7 +95,9 @@ impl<S: Surroundings> Transaction<S> {
                 None => {
                     // The rest of a message that was announced has to come from somewhere, or the
                     // server waits for it for ever.
-                    self.output.upstream.resize(self.output.upstream.len() + owed, 0);
+                    self.output
+                        .upstream
+                        .resize(self.output.upstream.len() + owed, 0);
                     return Ok(());
                 }
             }

@@ -90,11 +90,12 @@ impl<S: Surroundings> Transaction<S> {
             self.opening.names.constraint()
         );
         let answer = self.question(&sql).await?;
-        if self.upstream.fault.is_some() {
+        if self.upstream.faulted {
             return Ok(());
         }
-        let rows = answer
-            .map_err(|error| Stop::Lost(format!("constraints could not be read: {}", error.message)))?;
+        let rows = answer.map_err(|error| {
+            Stop::Lost(format!("constraints could not be read: {}", error.message))
+        })?;
         let constraint = |row: Vec<Option<String>>| {
             let mut columns = row.into_iter();
             Some(Constraint {
@@ -113,7 +114,7 @@ impl<S: Surroundings> Transaction<S> {
             return Ok(());
         }
         self.read_constraints().await?;
-        if self.upstream.fault.is_some() {
+        if self.upstream.faulted {
             return Ok(());
         }
         if let Some(names) = self.deferred.names(|c| all || c.initially_deferred) {

@@ -3,7 +3,7 @@
 
 use super::event::{Note, Surroundings};
 use super::replies::{Addressee, Expected, Message, StatementId};
-use super::upstream::{Copying, Fault};
+use super::upstream::Copying;
 use super::{Flow, Stop, Transaction, answers};
 use crate::rehearsal::wire::{
     Backend, Data, Diagnostic, Field, Frame, Piece, SqlState, TransactionStatus,
@@ -45,7 +45,7 @@ impl<S: Surroundings> Transaction<S> {
         }
         match front.addressee {
             Addressee::Client | Addressee::Simple(_) => {
-                if let Some(out) = self.to_client() {
+                if let Some(out) = self.for_client() {
                     out.extend_from_slice(data.bytes());
                 }
             }
@@ -137,10 +137,7 @@ impl<S: Surroundings> Transaction<S> {
         let fits = match (&front.message, message) {
             (Message::Parse(..), Backend::ParseComplete)
             | (Message::Bind(..), Backend::BindComplete)
-            | (
-                Message::CloseStatement(_) | Message::ClosePortal(_),
-                Backend::CloseComplete,
-            )
+            | (Message::CloseStatement(_) | Message::ClosePortal(_), Backend::CloseComplete)
             | (Message::Function, Backend::FunctionCallResponse)
             | (
                 Message::DescribePortal | Message::DescribeRows,
@@ -195,10 +192,7 @@ impl<S: Surroundings> Transaction<S> {
 
     fn hear_copy(&mut self, frame: &Frame, message: &Backend<'_>) -> Flow<()> {
         let addressee = self.upstream.replies.front().map(|front| &front.addressee);
-        if !matches!(
-            addressee,
-            Some(Addressee::Client | Addressee::Simple(_))
-        ) {
+        if !matches!(addressee, Some(Addressee::Client | Addressee::Simple(_))) {
             return self.slipped("COPY that no client asked for");
         }
         self.upstream.copying = match message {
@@ -296,7 +290,11 @@ impl<S: Surroundings> Transaction<S> {
             self.upstream.several = true;
             return Ok(());
         }
-        let held = self.upstream.held.take().and_then(|(_, statement)| statement);
+        let held = self
+            .upstream
+            .held
+            .take()
+            .and_then(|(_, statement)| statement);
         let mut failed = held.or_else(|| self.upstream.committing.take());
         for expected in &skipped {
             if let Message::Execute(Some(statement)) = expected.message {
@@ -337,13 +335,13 @@ impl<S: Surroundings> Transaction<S> {
         if let Some(statement) = failed {
             self.output.notes.push(Note::Failed(statement, error));
         }
-        self.upstream.fault = Some(Fault { code });
+        self.upstream.faulted = true;
         self.pass_diagnostic(diagnostic);
         Ok(())
     }
 
     fn pass_diagnostic(&mut self, diagnostic: Diagnostic<'_>) {
-        if let Some(out) = self.to_client() {
+        if let Some(out) = self.for_client() {
             Backend::ErrorResponse(diagnostic).encode(out);
         }
     }
@@ -372,7 +370,9 @@ impl<S: Surroundings> Transaction<S> {
         if ours {
             self.not_rehearsed(
                 NotRehearsed::RehearsalObjectTouched,
-                &format!("a statement ran into an object of the rehearsal itself ({code}: {message})"),
+                &format!(
+                    "a statement ran into an object of the rehearsal itself ({code}: {message})"
+                ),
             );
             return;
         }
@@ -406,7 +406,9 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     fn hear_parameter(&mut self, name: &[u8], value: &[u8]) {
-        self.upstream.parameters.insert(name.to_vec(), value.to_vec());
+        self.upstream
+            .parameters
+            .insert(name.to_vec(), value.to_vec());
         if let Some(id) = self.current {
             self.tell(id, name);
         }

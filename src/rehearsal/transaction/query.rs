@@ -18,12 +18,12 @@ use crate::verdict::NotRehearsed;
 impl<S: Surroundings> Transaction<S> {
     /// Carries out one Query of the current client.
     pub(super) async fn query(&mut self, id: ClientId, text: Bytes) -> Flow<()> {
-        self.upstream.fault = None;
+        self.upstream.faulted = false;
         self.upstream.held = None;
         let lexing = lexing_of(&self.upstream.parameters);
         let reading = read(&text, lexing);
         if reading.statements.is_empty() && reading.acceptable {
-            if let Some(out) = self.to_client() {
+            if let Some(out) = self.for_client() {
                 answers::empty_query(out);
             }
             return self.finish_query(id).await;
@@ -46,14 +46,15 @@ impl<S: Surroundings> Transaction<S> {
         for (index, statement) in reading.statements.iter().enumerate() {
             let last = index + 1 == count;
             let changes_lexing = statement.traits.changes_lexing;
-            self.run_simple(id, &Arc::new(statement.clone()), last).await?;
-            if self.upstream.fault.is_some() {
+            self.run_simple(id, &Arc::new(statement.clone()), last)
+                .await?;
+            if self.upstream.faulted {
                 break;
             }
             if changes_lexing && !last {
                 // The server reports a setting at ReadyForQuery.
                 self.sync().await?;
-                if self.upstream.fault.is_none()
+                if !self.upstream.faulted
                     && lexing_of(&self.upstream.parameters) != lexing
                     && reading.depends_on_settings_after(index)
                 {
@@ -63,7 +64,7 @@ impl<S: Surroundings> Transaction<S> {
                     )
                     .await?;
                 }
-                if self.upstream.fault.is_some() {
+                if self.upstream.faulted {
                     break;
                 }
             }
@@ -97,7 +98,7 @@ impl<S: Surroundings> Transaction<S> {
         if self.upstream.several {
             return Ok(true);
         }
-        if self.upstream.fault.is_none() {
+        if !self.upstream.faulted {
             self.not_rehearsed(
                 NotRehearsed::AmbiguousStatement,
                 "the server reads this string as a single statement, drydock as several",
@@ -119,7 +120,7 @@ impl<S: Surroundings> Transaction<S> {
         let failed = matches!(self.state(id), Virtual::Failed(_));
         if failed || !statement.is_plain() {
             self.settle().await?;
-            if self.upstream.fault.is_some() {
+            if self.upstream.faulted {
                 return Ok(());
             }
         }

@@ -284,7 +284,9 @@ fn concurrently(piece: &sql::Statement<'_>, command: &Command) -> Order {
         Command::DetachPartition(detach) if !detach.finalize => {
             (ConcurrentKind::DetachPartition, Some(&detach.table))
         }
-        Command::DetachPartition(_) => return Order::OutsideTransaction("DETACH PARTITION … FINALIZE"),
+        Command::DetachPartition(_) => {
+            return Order::OutsideTransaction("DETACH PARTITION … FINALIZE");
+        }
         _ => return Order::Ordinary,
     };
     let partition = match command {

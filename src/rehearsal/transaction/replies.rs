@@ -139,7 +139,10 @@ impl Replies {
             .queue
             .iter()
             .position(|expected| matches!(expected.message, Message::Sync));
-        let skipped = self.queue.drain(..end.unwrap_or(self.queue.len())).collect();
+        let skipped = self
+            .queue
+            .drain(..end.unwrap_or(self.queue.len()))
+            .collect();
         (skipped, end.is_some())
     }
 

@@ -2,11 +2,11 @@
 //! temporary tables) is saved when another client's turn comes and put back with the client's next
 //! turn.
 
+use super::client::Client;
 use super::control;
 use super::event::{Answer, Outlet, Question, Surroundings, Welcome};
 use super::replies::{Addressee, Message};
 use super::virtual_transaction::Virtual;
-use super::client::Client;
 use super::{ClientId, Flow, Transaction, answers};
 use crate::rehearsal::wire::{Frontend, Parse, SqlState};
 
@@ -51,7 +51,11 @@ fn as_reported(name: &str, value: &str) -> String {
                 .filter(char::is_ascii_alphanumeric)
                 .map(|c| c.to_ascii_uppercase())
                 .collect();
-            if plain == "UNICODE" { "UTF8".to_owned() } else { plain }
+            if plain == "UNICODE" {
+                "UTF8".to_owned()
+            } else {
+                plain
+            }
         }
         "datestyle" if !value.contains(',') => format!("{}, MDY", value.to_ascii_uppercase()),
         _ => value.to_owned(),
@@ -138,7 +142,11 @@ impl<S: Surroundings> Transaction<S> {
         }
         self.put_unnamed(to).await?;
         let names: Vec<_> = self.upstream.parameters.keys().cloned().collect();
-        if self.clients.get(&to).is_some_and(|client| !client.told.is_empty()) {
+        if self
+            .clients
+            .get(&to)
+            .is_some_and(|client| !client.told.is_empty())
+        {
             for name in names {
                 self.tell(to, &name);
             }
@@ -180,11 +188,8 @@ impl<S: Surroundings> Transaction<S> {
             .partition(|(name, _)| name.eq_ignore_ascii_case("default_transaction_read_only"));
         if let (Some((_, value)), Some(client)) = (guarded.last(), self.clients.get_mut(&id)) {
             let on = ["on", "true", "yes", "1"].contains(&value.to_ascii_lowercase().as_str());
-            client.read_only_default = Some(bytes::Bytes::from_static(if on {
-                b"on"
-            } else {
-                b"off"
-            }));
+            client.read_only_default =
+                Some(bytes::Bytes::from_static(if on { b"on" } else { b"off" }));
         }
         rest
     }
@@ -351,7 +356,7 @@ impl<S: Surroundings> Transaction<S> {
         let drop = DROP_TEMPORARY.replace("{table}", &self.opening.names.table());
         self.own(&drop, &Addressee::Check);
         self.settle().await?;
-        if self.upstream.fault.is_none() {
+        if !self.upstream.faulted {
             let tag: &[u8] = if all { b"DISCARD ALL" } else { b"DISCARD TEMP" };
             self.note_done(Some(number), tag);
             self.complete(tag);

@@ -106,7 +106,7 @@ impl<S: Surroundings> Transaction<S> {
         form: &Concurrently,
         bytes: Option<u64>,
     ) -> Flow<bool> {
-        if self.upstream.fault.is_some() {
+        if self.upstream.faulted {
             return Ok(false);
         }
         self.add_traits(id, statement);
@@ -117,7 +117,7 @@ impl<S: Surroundings> Transaction<S> {
         self.after_sending(id, statement);
         self.settle().await?;
         self.upstream.committing = None;
-        if self.upstream.fault.is_some() {
+        if self.upstream.faulted {
             return Ok(false);
         }
         let plain = String::from_utf8_lossy(&form.plain).into_owned();
@@ -136,16 +136,12 @@ impl<S: Surroundings> Transaction<S> {
 
     /// A refused statement: it is stopped, unless all that it would do for good is moving sequences
     /// that were made in this rehearsal.
-    pub(super) async fn stop_unless_new(
-        &mut self,
-        id: ClientId,
-        refusal: &Refusal,
-    ) -> Flow<bool> {
+    pub(super) async fn stop_unless_new(&mut self, id: ClientId, refusal: &Refusal) -> Flow<bool> {
         self.begin_work(id);
         let mut harmless = !refusal.sequences.is_empty();
         for sequence in &refusal.sequences {
             harmless = harmless && self.is_new_sequence(sequence).await?;
-            if self.upstream.fault.is_some() {
+            if self.upstream.faulted {
                 return Ok(false);
             }
         }

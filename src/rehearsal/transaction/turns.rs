@@ -84,7 +84,10 @@ impl<S: Surroundings> Transaction<S> {
                 !open.started
                     || !(open.pinned
                         || open.set_constraints
-                        || self.clients.get(&id).is_some_and(|client| !client.local.is_empty())
+                        || self
+                            .clients
+                            .get(&id)
+                            .is_some_and(|client| !client.local.is_empty())
                         || traits.writes
                         || traits.runs_code)
             }
@@ -236,7 +239,7 @@ impl<S: Surroundings> Transaction<S> {
     /// Tells the client that its unit is over.
     pub(super) fn ready(&mut self, id: ClientId) {
         let status = self.state(id).status();
-        if let Some(out) = self.to_client() {
+        if let Some(out) = self.for_client() {
             answers::ready_for_query(out, status);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::replies::{Replies, StatementId};
-use crate::rehearsal::wire::{Frame, SqlState};
+use crate::rehearsal::wire::Frame;
 use crate::report::ServerError;
 
 /// The upstream session as the answers so far describe it.
@@ -23,8 +23,8 @@ pub(super) struct Upstream {
     pub rows: Vec<Vec<Option<String>>>,
     /// The error of our own question.
     pub error: Option<ServerError>,
-    /// The error that the client got.
-    pub fault: Option<Fault>,
+    /// The client got an error in this unit.
+    pub faulted: bool,
     /// A completion that waits for its implicit commit.
     pub held: Option<(Frame, Option<StatementId>)>,
     pub top_xid: Option<u64>,
@@ -63,12 +63,6 @@ pub(super) enum Point {
     Used,
 }
 
-/// An error that reached the client.
-#[derive(Debug, Clone)]
-pub(super) struct Fault {
-    pub code: SqlState,
-}
-
 impl Upstream {
     pub(super) fn new(top_xid: Option<u64>) -> Self {
         Self {
@@ -81,7 +75,7 @@ impl Upstream {
             parameters: BTreeMap::new(),
             rows: Vec::new(),
             error: None,
-            fault: None,
+            faulted: false,
             held: None,
             top_xid,
             several: false,

@@ -51,14 +51,14 @@ impl<S: Surroundings> Transaction<S> {
     /// ReadyForQuery.
     pub(super) async fn end_unit(&mut self, id: ClientId, simple: bool) -> Flow<()> {
         let gone = self.clients.get(&id).is_none_or(|client| client.gone);
-        if self.upstream.fault.is_none() && self.unit.started && self.is_implicit(id) && !gone {
+        if !self.upstream.faulted && self.unit.started && self.is_implicit(id) && !gone {
             self.commit_implicit(id, simple).await?;
         }
         if self.upstream.open || self.upstream.skipping {
             self.sync().await?;
         }
         self.check_watch()?;
-        let failed = self.upstream.fault.is_some() || gone;
+        let failed = self.upstream.faulted || gone;
         match self.state(id).clone() {
             Virtual::Idle if self.unit.started => {
                 if failed {
@@ -69,7 +69,7 @@ impl<S: Surroundings> Transaction<S> {
                 }
                 self.note_end(id, !failed);
             }
-            Virtual::Open(open) if self.upstream.fault.is_some() => {
+            Virtual::Open(open) if self.upstream.faulted => {
                 self.abort(id).await?;
                 let open = match self.state(id) {
                     Virtual::Open(now) => now.clone(),
@@ -107,7 +107,7 @@ impl<S: Surroundings> Transaction<S> {
         let traits = self.unit.traits;
         if self.must_check(traits) && self.deferred.is_stale() {
             self.settle().await?;
-            if self.upstream.fault.is_some() {
+            if self.upstream.faulted {
                 return Ok(());
             }
         }
@@ -130,7 +130,7 @@ impl<S: Surroundings> Transaction<S> {
         };
         if open.started {
             self.send_checks(open.traits, open.set_constraints).await?;
-            if self.upstream.fault.is_none() {
+            if !self.upstream.faulted {
                 self.put_back_local(id);
                 self.close_portals(id);
                 self.send_watch();
@@ -138,7 +138,7 @@ impl<S: Surroundings> Transaction<S> {
                 self.check_watch()?;
             }
         }
-        let committed = self.upstream.fault.is_none();
+        let committed = !self.upstream.faulted;
         if committed {
             self.deferred.keep();
         } else {
@@ -162,7 +162,7 @@ impl<S: Surroundings> Transaction<S> {
             self.sync().await?;
             self.check_watch()?;
         }
-        let committed = commit && self.upstream.fault.is_none();
+        let committed = commit && !self.upstream.faulted;
         if committed {
             self.deferred.keep();
         } else {
@@ -303,7 +303,7 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     pub(super) fn complete(&mut self, tag: &[u8]) {
-        if let Some(out) = self.to_client() {
+        if let Some(out) = self.for_client() {
             answers::command_complete(out, tag);
         }
     }

@@ -19,7 +19,7 @@ const ITERATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4095);
 
 /// The password of one rehearsal, with what it takes to verify it.
 #[derive(Clone)]
-pub struct OneTimePassword {
+pub(crate) struct OneTimePassword {
     salt: [u8; 16],
     stored_key: Vec<u8>,
     server_key: hmac::Key,
@@ -28,7 +28,7 @@ pub struct OneTimePassword {
 impl OneTimePassword {
     /// Prepares to verify a password, salted with 128 random bits.
     #[must_use]
-    pub fn of(password: &str, salt: [u8; 16]) -> Self {
+    pub(crate) fn of(password: &str, salt: [u8; 16]) -> Self {
         let mut salted = [0; digest::SHA256_OUTPUT_LEN];
         pbkdf2::derive(
             pbkdf2::PBKDF2_HMAC_SHA256,
