@@ -1,0 +1,310 @@
+//! The custom resource, the controller and the gate in a real cluster, as far as no database is
+//! needed to tell.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "lab/cluster.rs"]
+mod cluster;
+#[path = "lab/postgres.rs"]
+mod postgres;
+#[path = "cluster/shop.rs"]
+mod shop;
+
+use cluster::Cluster;
+use serde_json::json;
+use shop::{MIGRATION, Shop, install_crd, migration};
+
+/// An image that exists on the node, so that only what is tested goes wrong.
+fn present() -> String {
+    Cluster::get().orders_image("v1")
+}
+
+#[test]
+fn a_mistaken_migration_is_refused_with_its_place() {
+    let cluster = Cluster::get();
+    install_crd(cluster);
+    let namespace = cluster.namespace("mistakes");
+    let secret = json!({"secretKeyRef": {"name": "a", "key": "b"}});
+    for (more, message) in [
+        (
+            json!({"image": "orders:latest"}),
+            "the tag latest does not say which version is migrated: name a tag or a digest",
+        ),
+        (
+            json!({"image": "orders"}),
+            "the image needs a tag or a digest",
+        ),
+        (
+            json!({"image": "registry:5000/orders"}),
+            "the image needs a tag or a digest",
+        ),
+        (
+            json!({"command": {"upgrade": ["x"]}}),
+            "give exactly one of alembic and command",
+        ),
+        (
+            json!({"alembic": null}),
+            "give exactly one of alembic and command",
+        ),
+        (
+            json!({"database": {}}),
+            "give the database in exactly one way: urlFrom, or host with port, name, user and passwordFrom",
+        ),
+        (
+            json!({"database": {"urlFrom": secret, "user": "me"}}),
+            "port, name, user and passwordFrom need host",
+        ),
+        (
+            json!({"database": {"host": "h"}}),
+            "host needs name and user",
+        ),
+        (
+            json!({"database": {"urlFrom": secret, "tls": {"caFrom": {}}}}),
+            "give exactly one of secretKeyRef and configMapKeyRef",
+        ),
+        (
+            json!({"dryRun": {"budgets": {"blocking": "fast"}}}),
+            "spec.dryRun.budgets.blocking in body should match",
+        ),
+        (
+            json!({"approval": "Manual"}),
+            "unknown field \"spec.approval\"",
+        ),
+    ] {
+        let refusal = namespace
+            .try_apply(&migration("orders", "orders:v1", &more))
+            .unwrap_err();
+        assert!(refusal.contains(message), "{more}: {refusal}");
+    }
+    let refusal = namespace
+        .try_apply(&migration(&"m".repeat(41), "orders:v1", &json!({})))
+        .unwrap_err();
+    assert!(
+        refusal.contains("metadata.name must be at most 40 characters"),
+        "{refusal}"
+    );
+    for image in [
+        "orders:v1",
+        "registry:5000/orders:v1",
+        "registry:5000/orders@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    ] {
+        namespace.apply(&migration("orders", image, &json!({})));
+    }
+    let fresh = namespace.object(MIGRATION, "orders");
+    assert!(
+        fresh["spec"].get("suspend").is_none(),
+        "no default is written into objects"
+    );
+}
+
+#[test]
+fn a_missing_secret_and_a_missing_key_are_named_within_15_seconds_and_heal() {
+    let shop = Shop::open(Cluster::get(), "secret", &present());
+    shop.migrate("orders:v1", &json!({}));
+    let message = shop.says(15, "Stalled", "True", "SecretNotFound");
+    assert!(
+        message.contains("secret \"orders-db\" not found"),
+        "{message}"
+    );
+    shop.namespace.secret("orders-db", &[("uri", "x")]);
+    shop.namespace.wait(30, "the message names the key", || {
+        let message = shop.says(30, "Stalled", "True", "SecretNotFound");
+        message.contains("couldn't find key url").then_some(())
+    });
+    let (code, text) = shop.drydock(&["wait", "orders", "--timeout", "20s"]);
+    assert_eq!(code, 6, "{text}");
+    assert!(text.contains("SecretNotFound"), "{text}");
+}
+
+#[test]
+fn a_quota_without_room_is_named_within_15_seconds() {
+    let shop = Shop::open(Cluster::get(), "quota", &present());
+    shop.namespace.apply(
+        &json!({
+            "apiVersion": "v1", "kind": "ResourceQuota",
+            "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}},
+        })
+        .to_string(),
+    );
+    shop.migrate("orders:v1", &json!({}));
+    let message = shop.says(15, "Stalled", "True", "QuotaExceeded");
+    assert!(message.contains("exceeded quota: none"), "{message}");
+}
+
+#[test]
+fn a_pod_that_pod_security_forbids_is_named_within_15_seconds() {
+    let shop = Shop::open(Cluster::get(), "forbidden", &present());
+    let namespace = shop.namespace.name.clone();
+    shop.namespace.kubectl(&[
+        "label",
+        "namespace",
+        &namespace,
+        "pod-security.kubernetes.io/enforce=restricted",
+    ]);
+    shop.migrate("orders:v1", &json!({}));
+    let message = shop.says(15, "Stalled", "True", "PodForbidden");
+    // Only the user's own container is at fault: ours satisfy the standard.
+    assert!(message.contains("runAsNonRoot != true"), "{message}");
+    assert!(message.contains("container \"migration\""), "{message}");
+    let user = json!({"template": {"securityContext": {"runAsNonRoot": true, "runAsUser": 10001}}});
+    shop.migrate("orders:v1", &user);
+    shop.says(15, "Stalled", "True", "SecretNotFound");
+}
+
+#[test]
+fn what_runs_is_adopted_and_only_released_images_pass_the_gate() {
+    let shop = Shop::open(Cluster::get(), "gate", &present());
+    let image = present();
+    shop.running_pod("old", &image);
+    shop.migrate(&image, &json!({}));
+    shop.says(15, "Ready", "True", "AlreadyReleased");
+    assert_eq!(shop.jobs(), [""; 0]);
+    shop.gated_pod("more", &image);
+    shop.namespace
+        .wait_condition(30, "v1/Pod", "more", "Ready", "True");
+
+    // Another tag of the same repository waits for its own migration.
+    let repository = image.rsplit_once(':').unwrap().0;
+    let next = format!("{repository}:v2");
+    shop.migrate(&next, &json!({}));
+    shop.gated_pod("new", &next);
+    shop.says(15, "Stalled", "True", "SecretNotFound");
+    assert!(shop.waits("new"));
+    shop.namespace.kubectl(&[
+        "annotate",
+        "migration",
+        "orders",
+        &format!("drydock.dev/release={next}"),
+    ]);
+    shop.says(15, "Ready", "True", "ReleasedByHand");
+    shop.namespace
+        .wait(15, "the gate opens", || (!shop.waits("new")).then_some(()));
+    shop.namespace.wait(30, "its dry run is ended", || {
+        shop.jobs().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_dry_run_that_is_taken_away_is_lost_and_fires_the_alert() {
+    let shop = Shop::open(Cluster::get(), "alert", &present());
+    shop.migrate("orders:v1", &json!({}));
+    shop.says(15, "Stalled", "True", "SecretNotFound");
+    shop.namespace.kubectl(&["delete", "jobs", "--all"]);
+    shop.says(15, "DryRunPassed", "False", "DryRunLost");
+    let metrics = shop.namespace.wait(10, "the metrics follow", || {
+        let metrics = shop.metrics();
+        metrics.contains("reason=\"DryRunLost\"").then_some(metrics)
+    });
+    fires(&metrics, "DrydockDryRunFailed", &shop.namespace.name);
+}
+
+/// Gives the metrics, as they were exposed, to promtool with the rules that are shipped.
+fn fires(metrics: &str, alert: &str, namespace: &str) {
+    let series: Vec<_> = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(series, value)| json!({"series": series, "values": format!("{value}x5")}))
+        .collect();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let reason = "DryRunLost";
+    let test = json!({
+        "rule_files": [format!("{root}/deploy/prometheus-rules.yaml")],
+        "tests": [{
+            "interval": "1m",
+            "input_series": series,
+            "alert_rule_test": [{
+                "eval_time": "2m", "alertname": alert,
+                "exp_alerts": [{
+                    "exp_labels": {
+                        "severity": "warning", "namespace": namespace,
+                        "migration": "orders", "reason": reason,
+                    },
+                    "exp_annotations": {
+                        "summary": format!("The dry run of {namespace}/orders did not pass: {reason}"),
+                        "description": format!("Its new pods wait and the old ones go on. drydock report orders --namespace {namespace}"),
+                    },
+                }],
+            }],
+        }],
+    });
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(file.path(), test.to_string()).unwrap();
+    let output = std::process::Command::new(format!("{root}/tests/lab/lab"))
+        .args(["promtool", "test", "rules"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn wait_says_why_there_is_nothing_to_wait_for_and_never_takes_from_helm() {
+    let shop = Shop::open(Cluster::get(), "wait", &present());
+    let (code, text) = shop.drydock(&["wait", "orders"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("there is no Migration orders"), "{text}");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), migration("orders", "orders:v1", &json!({}))).unwrap();
+    let path = file.path().to_str().unwrap();
+    let (code, text) = shop.drydock(&["wait", "--apply", path, "--timeout", "25s"]);
+    assert_eq!(code, 6, "{text}");
+    assert!(text.contains("SecretNotFound"), "{text}");
+    let managers = shop.orders()["metadata"]["managedFields"].to_string();
+    assert!(managers.contains("drydock-wait"), "{managers}");
+
+    // Applying once more is a retry.
+    let (code, _) = shop.drydock(&["wait", "--apply", path, "--timeout", "25s"]);
+    assert_eq!(code, 6);
+    assert!(
+        shop.jobs().iter().any(|job| job.ends_with("-2")),
+        "{:?}",
+        shop.jobs()
+    );
+
+    shop.namespace.kubectl(&[
+        "label",
+        "migration",
+        "orders",
+        "app.kubernetes.io/managed-by=Helm",
+    ]);
+    let (code, text) = shop.drydock(&["wait", "--apply", path]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("belongs to a Helm release"), "{text}");
+}
+
+#[test]
+fn the_chart_gives_the_controller_no_access_to_secrets() {
+    let cluster = Cluster::get();
+    let chart = format!("{}/charts/drydock", env!("CARGO_MANIFEST_DIR"));
+    for namespaced in ["true", "false"] {
+        let rendered = cluster.helm(&[
+            "template",
+            "drydock",
+            &chart,
+            "--kube-version=1.33.0",
+            "--set",
+            &format!("namespaced={namespaced}"),
+        ]);
+        let rules: Vec<&str> = rendered
+            .split("\n---")
+            .filter(|document| {
+                document.contains("kind: ClusterRole\n") || document.contains("kind: Role\n")
+            })
+            .collect();
+        assert_eq!(rules.len(), 1);
+        assert!(rules[0].contains("resources: [jobs]"));
+        for line in rules[0]
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+        {
+            assert!(!line.contains("secrets") && !line.contains('*'), "{line}");
+        }
+    }
+}
