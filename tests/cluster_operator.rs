@@ -294,9 +294,7 @@ fn the_chart_gives_the_controller_no_access_to_secrets() {
         ]);
         let rules: Vec<&str> = rendered
             .split("\n---")
-            .filter(|document| {
-                document.contains("kind: ClusterRole\n") || document.contains("kind: Role\n")
-            })
+            .filter(|document| document.contains("\nrules:"))
             .collect();
         assert_eq!(rules.len(), 1);
         assert!(rules[0].contains("resources: [jobs]"));
