@@ -193,7 +193,9 @@ fn a_dry_run_that_is_taken_away_is_lost_and_fires_the_alert() {
     shop.says(15, "DryRunPassed", "False", "DryRunLost");
     let metrics = shop.namespace.wait(10, "the metrics follow", || {
         let metrics = shop.metrics();
-        metrics.contains("reason=\"DryRunLost\"").then_some(metrics)
+        metrics
+            .contains("reason=\"DryRunLost\",status=\"False\",type=\"DryRunPassed\"")
+            .then_some(metrics)
     });
     fires(&metrics, "DrydockDryRunFailed", &shop.namespace.name);
 }

@@ -135,18 +135,17 @@ impl Metrics {
     /// Shows how a Migration stands.
     pub(super) fn show(&self, world: &World, status: &MigrationStatus) {
         let (namespace, name) = names(world);
-        self.drop_conditions(&namespace, &name);
-        for condition in &status.conditions {
-            self.condition
-                .with_label_values(&[
-                    &namespace,
-                    &name,
-                    &condition.type_,
-                    &condition.status,
-                    &condition.reason,
-                ])
-                .set(1);
+        let present: Vec<Vec<String>> = status
+            .conditions
+            .iter()
+            .map(|c| [&namespace, &name, &c.type_, &c.status, &c.reason].map(Clone::clone))
+            .map(Vec::from)
+            .collect();
+        // The new ones first: a scrape in between must not miss a condition.
+        for labels in &present {
+            self.condition.with_label_values(labels).set(1);
         }
+        self.drop_conditions(&namespace, &name, &present);
         let count = |amount: usize| i64::try_from(amount).unwrap_or(i64::MAX);
         let gated = world.app_pods.iter().filter(|pod| pod.gate.is_some());
         let object = [namespace.as_str(), name.as_str()];
@@ -169,7 +168,7 @@ impl Metrics {
 
     /// The Migration is gone.
     pub(super) fn forget(&self, namespace: &str, name: &str) {
-        self.drop_conditions(namespace, name);
+        self.drop_conditions(namespace, name, &[]);
         let object = [namespace, name];
         // An error only says that there was no such series.
         let _ = self.gated_pods.remove_label_values(&object);
@@ -184,10 +183,11 @@ impl Metrics {
         }
     }
 
-    fn drop_conditions(&self, namespace: &str, name: &str) {
+    fn drop_conditions(&self, namespace: &str, name: &str, but: &[Vec<String>]) {
         for labels in series(&self.condition, namespace, name) {
-            let values: Vec<&str> = labels.iter().map(String::as_str).collect();
-            let _ = self.condition.remove_label_values(&values);
+            if !but.contains(&labels) {
+                let _ = self.condition.remove_label_values(&labels);
+            }
         }
     }
 }
