@@ -1,8 +1,11 @@
 //! The witness proves a rollback, and does not prove what is none.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use drydock::postgres::ask::{Ask, one};
@@ -11,29 +14,42 @@ use drydock::postgres::url::{self, Environment};
 use drydock::report::{CatalogueClass, CatalogueMove, Ledger, RunId, SequenceMoved, Witnessed};
 use drydock::verdict::RollbackProof;
 use drydock::witness::{self, Before, Facts};
-use postgres::{Database, Options, Server};
+use postgres::{Options, Server};
 use rstest::rstest;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// A server where nothing happens that a test does not do, and a database that the plain role
-/// `app` owns.
+/// `app` owns. One test at a time: catalogues that all databases share are compared too.
 struct Stage {
-    server: Server,
+    server: &'static Server,
     name: String,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Stage {
-    fn on(major: u8) -> Self {
-        let server = Options::new(major).conf("autovacuum = off").start();
-        let name = {
-            let database: Database<'_> = server.database();
-            database.psql(&format!(
-                "CREATE ROLE app LOGIN; CREATE ROLE other LOGIN SUPERUSER; \
-                 ALTER DATABASE {} OWNER TO app; ALTER SCHEMA public OWNER TO app",
-                database.name
-            ));
+    async fn on(major: u8) -> Self {
+        static ALONE: Mutex<()> = Mutex::const_new(());
+        static SERVERS: OnceLock<[Server; 2]> = OnceLock::new();
+        let alone = ALONE.lock().await;
+        let servers = SERVERS.get_or_init(|| {
+            [13, 18].map(|major| {
+                let server = Options::new(major).conf("autovacuum = off").start();
+                let roles = "CREATE ROLE app LOGIN; CREATE ROLE other LOGIN SUPERUSER";
+                postgres::psql(&server.url("postgres"), roles);
+                server
+            })
+        });
+        let server = servers.iter().find(|server| server.major == major).unwrap();
+        let database = server.database();
+        database.psql(&format!(
+            "ALTER DATABASE {} OWNER TO app; ALTER SCHEMA public OWNER TO app",
             database.name
-        };
-        Self { server, name }
+        ));
+        Self {
+            server,
+            name: database.name,
+            _alone: alone,
+        }
     }
 
     fn major(&self) -> u32 {
@@ -122,14 +138,15 @@ const TABLES: &str = "CREATE TABLE orders (id bigserial PRIMARY KEY, note text);
     CREATE TABLE lines (id bigint REFERENCES orders); \
     INSERT INTO orders (note) SELECT repeat('x', 1000) FROM generate_series(1, 100)";
 
-const MIGRATION: &str = "ALTER TABLE orders ADD COLUMN currency text NOT NULL DEFAULT 'EUR'; \
+const MIGRATION: &str = "INSERT INTO orders (note) \
+    SELECT repeat('y', 1000) FROM generate_series(1, 1000); \
+    ALTER TABLE orders ADD COLUMN currency text NOT NULL DEFAULT 'EUR'; \
     ALTER TABLE orders ALTER COLUMN id TYPE numeric; \
     CREATE INDEX ON orders (currency); DROP TABLE lines; \
     CREATE TABLE customers (id bigserial PRIMARY KEY, kind text UNIQUE); \
     CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
     CREATE TYPE mood AS ENUM ('good', 'bad'); \
     COMMENT ON TABLE orders IS 'paid'; GRANT SELECT ON orders TO PUBLIC; \
-    INSERT INTO orders (note) SELECT repeat('y', 1000) FROM generate_series(1, 1000); \
     DELETE FROM orders WHERE note LIKE 'x%'";
 
 #[rstest]
@@ -137,7 +154,7 @@ const MIGRATION: &str = "ALTER TABLE orders ADD COLUMN currency text NOT NULL DE
 #[case(18)]
 #[tokio::test]
 async fn a_migration_that_was_rolled_back_is_verified(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;
     let facts = stage.rehearse("app", MIGRATION).await;
@@ -166,7 +183,7 @@ async fn a_migration_that_was_rolled_back_is_verified(#[case] major: u8) {
 #[case(18)]
 #[tokio::test]
 async fn what_the_commands_own_role_committed_is_a_violation(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     let before = stage.before("app").await;
     let facts = stage
         .rehearse("app", "CREATE TABLE orders (id bigint)")
@@ -188,7 +205,7 @@ async fn what_the_commands_own_role_committed_is_a_violation(#[case] major: u8) 
 #[case(18)]
 #[tokio::test]
 async fn what_another_role_committed_is_its_own_as_long_as_the_record_is_whole(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;
     let facts = stage.rehearse("app", MIGRATION).await;
@@ -219,7 +236,7 @@ async fn what_another_role_committed_is_its_own_as_long_as_the_record_is_whole(#
 #[case(18)]
 #[tokio::test]
 async fn a_dropped_object_is_missed_even_when_nothing_new_is_there(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;
     stage.sql("app", "DROP TABLE lines");
@@ -239,7 +256,7 @@ async fn a_dropped_object_is_missed_even_when_nothing_new_is_there(#[case] major
 #[case(18)]
 #[tokio::test]
 async fn a_transaction_that_was_running_before_is_found_when_it_commits(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     let mut other = stage.connect_as("other", "theirs").await;
     other.ask("BEGIN").await.unwrap();
     other.ask("CREATE TABLE theirs (id bigint)").await.unwrap();
@@ -264,7 +281,7 @@ async fn a_transaction_that_was_running_before_is_found_when_it_commits(#[case] 
 #[case(18)]
 #[tokio::test]
 async fn temporary_objects_of_others_do_not_matter(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;
     let facts = stage.rehearse("app", MIGRATION).await;
@@ -303,7 +320,7 @@ async fn temporary_objects_of_others_do_not_matter(#[case] major: u8) {
 #[case(18)]
 #[tokio::test]
 async fn vacuum_and_analyze_leave_no_trace(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     stage.sql("app", "CREATE INDEX i ON orders (note)");
     let before = stage.before("other").await;
@@ -326,7 +343,7 @@ async fn vacuum_and_analyze_leave_no_trace(#[case] major: u8) {
 #[case(18)]
 #[tokio::test]
 async fn a_truncated_table_is_not_called_unchanged(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;
     stage.sql("app", "TRUNCATE orders, lines");
@@ -352,7 +369,7 @@ async fn a_truncated_table_is_not_called_unchanged(#[case] major: u8) {
 #[case(18)]
 #[tokio::test]
 async fn a_plain_role_says_what_it_cannot_read(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     let before = stage.before("app").await;
     let (seen, ledger) = stage.verify("app", &before, &nothing_written()).await;
     assert_eq!(
@@ -386,7 +403,7 @@ async fn a_plain_role_says_what_it_cannot_read(#[case] major: u8) {
 #[case(18)]
 #[tokio::test]
 async fn a_catalogue_that_everybody_else_can_read_must_be_read(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("other", "REVOKE SELECT ON pg_catalog.pg_policy FROM PUBLIC");
     let before = stage.before("app").await;
     let (seen, _) = stage.verify("app", &before, &nothing_written()).await;
@@ -399,7 +416,7 @@ async fn a_catalogue_that_everybody_else_can_read_must_be_read(#[case] major: u8
 #[case(18)]
 #[tokio::test]
 async fn a_session_of_the_rehearsal_that_stays_is_found(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     let before = stage.before("app").await;
     let mut rehearsal = stage.connect("app").await;
     rehearsal
@@ -443,7 +460,7 @@ async fn a_session_of_the_rehearsal_that_stays_is_found(#[case] major: u8) {
 #[case(18)]
 #[tokio::test]
 async fn the_session_that_holds_the_run_is_no_leftover(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     let mut lease = stage.connect("app").await;
     lease.ask("SELECT pg_advisory_lock(1)").await.unwrap();
     let before = stage.before("app").await;
@@ -456,7 +473,7 @@ async fn the_session_that_holds_the_run_is_no_leftover(#[case] major: u8) {
 #[case(18)]
 #[tokio::test]
 async fn prepared_transactions_and_slots_that_stay_are_found(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     let before = stage.before("app").await;
     let mut rehearsal = stage.connect("app").await;
     rehearsal
@@ -487,7 +504,7 @@ async fn prepared_transactions_and_slots_that_stay_are_found(#[case] major: u8) 
 #[case(18)]
 #[tokio::test]
 async fn a_transaction_that_committed_is_a_violation_whatever_it_wrote(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;
     let mut rehearsal = stage.connect("app").await;
@@ -506,7 +523,7 @@ async fn a_transaction_that_committed_is_a_violation_whatever_it_wrote(#[case] m
 #[case(18)]
 #[tokio::test]
 async fn a_transaction_that_the_server_never_heard_of_proves_nothing(#[case] major: u8) {
-    let stage = Stage::on(major);
+    let stage = Stage::on(major).await;
     let before = stage.before("app").await;
     let facts = Facts {
         xid: Some(4_000_000),

@@ -1,6 +1,8 @@
 //! What the witness knows about single catalogues: which rows are of temporary objects, which
 //! relation a row is about, and who owns it.
 
+use std::fmt::Write as _;
+
 /// Catalogues that hold data or statistics, not structure: autovacuum and applications rewrite them
 /// at any time.
 pub(super) const LEFT_OUT: [&str; 4] = [
@@ -10,8 +12,42 @@ pub(super) const LEFT_OUT: [&str; 4] = [
     "pg_statistic_ext_data",
 ];
 
-/// Sets of object identifiers that [`Catalogue::temporary`] refers to.
-pub(super) const TEMPORARY_SETS: &str = "\
+/// Catalogues whose rows are objects of their own, and how to tell those of temporary ones.
+const OBJECTS: [(&str, &str); 7] = [
+    (
+        "pg_type",
+        "typnamespace IN (SELECT oid FROM temporary_namespace)",
+    ),
+    (
+        "pg_proc",
+        "pronamespace IN (SELECT oid FROM temporary_namespace)",
+    ),
+    (
+        "pg_constraint",
+        "connamespace IN (SELECT oid FROM temporary_namespace)",
+    ),
+    (
+        "pg_attrdef",
+        "adrelid IN (SELECT oid FROM temporary_relation)",
+    ),
+    (
+        "pg_rewrite",
+        "ev_class IN (SELECT oid FROM temporary_relation)",
+    ),
+    (
+        "pg_trigger",
+        "tgrelid IN (SELECT oid FROM temporary_relation)",
+    ),
+    (
+        "pg_policy",
+        "polrelid IN (SELECT oid FROM temporary_relation)",
+    ),
+];
+
+/// The sets of object identifiers that [`Catalogue::temporary`] refers to, as the beginning of a
+/// query. A catalogue that the role cannot read contributes nothing.
+pub(super) fn temporary_sets(is_covered: impl Fn(&str) -> bool) -> String {
+    let mut sql = "\
 WITH temporary_namespace AS MATERIALIZED (
     SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_'),
 temporary_relation AS MATERIALIZED (
@@ -19,22 +55,21 @@ temporary_relation AS MATERIALIZED (
 temporary_object AS MATERIALIZED (
     SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass::oid AS class, oid
         FROM temporary_namespace
-    UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid FROM temporary_relation
-    UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid FROM pg_catalog.pg_type
-        WHERE typnamespace IN (SELECT oid FROM temporary_namespace)
-    UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid FROM pg_catalog.pg_proc
-        WHERE pronamespace IN (SELECT oid FROM temporary_namespace)
-    UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid
-        FROM pg_catalog.pg_constraint
-        WHERE connamespace IN (SELECT oid FROM temporary_namespace)
-    UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid FROM pg_catalog.pg_attrdef
-        WHERE adrelid IN (SELECT oid FROM temporary_relation)
-    UNION ALL SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, oid FROM pg_catalog.pg_rewrite
-        WHERE ev_class IN (SELECT oid FROM temporary_relation)
-    UNION ALL SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid FROM pg_catalog.pg_trigger
-        WHERE tgrelid IN (SELECT oid FROM temporary_relation)
-    UNION ALL SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, oid FROM pg_catalog.pg_policy
-        WHERE polrelid IN (SELECT oid FROM temporary_relation))";
+    UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid FROM temporary_relation"
+        .to_owned();
+    for (name, temporary) in OBJECTS {
+        if is_covered(name) {
+            // Infallible: writing into a String.
+            let _ = write!(
+                sql,
+                "\n    UNION ALL SELECT 'pg_catalog.{name}'::pg_catalog.regclass, oid \
+                 FROM pg_catalog.{name} WHERE {temporary}"
+            );
+        }
+    }
+    sql.push(')');
+    sql
+}
 
 /// Columns of `pg_class` that say what a relation is. The others are file names, statistics, and
 /// hints that VACUUM resets (`relhasindex`, `relhasrules`, …).

@@ -53,12 +53,15 @@ fn question(major: u32, before: &Before, facts: &Facts) -> String {
     // Without a known process no session has this number.
     let pid = facts.backend_pid.unwrap_or(0);
     let snapshot = literal(&before.snapshot);
-    // A transaction of the future is one that this server has never heard of.
+    // A transaction of the future is one that this server has never heard of; to ask about it is an
+    // error. The newest one that still runs is not in the snapshot, but has an age.
     let fate = facts.xid.map_or_else(String::new, |xid| {
         format!(
-            "SELECT 'fate', CASE WHEN '{xid}'::xid8 \
-             < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
-             THEN pg_catalog.pg_xact_status('{xid}'::xid8) END;\n"
+            "SELECT 'fate', CASE WHEN {xid} < completed OR {xid} - completed < 2147483648 \
+             AND pg_catalog.age('{xid}'::xid8::xid) > 0 \
+             THEN pg_catalog.pg_xact_status('{xid}'::xid8) END \
+             FROM (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())\
+             ::text::bigint) AS known(completed);\n"
         )
     });
     let orphaned = if major >= BACKEND_IDS {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::catalogue::{Catalogue, TEMPORARY_SETS};
+use super::catalogue::{Catalogue, temporary_sets};
 use super::reading::{Exact, Reading};
 use super::{Before, WitnessError, number};
 use crate::postgres::ask::{Ask, Row, literal};
@@ -122,11 +122,12 @@ fn question(catalogues: &[&str], before: &Before) -> Result<String, WitnessError
     let recent: Vec<String> = before.recent.iter().map(u32::to_string).collect();
     let recent = recent.join(",");
     let mut sql = format!(
-        "{TEMPORARY_SETS},\n\
+        "{},\n\
          me AS MATERIALIZED (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user),\n\
          span AS MATERIALIZED (SELECT pg_catalog.pg_snapshot_xmax(\
          pg_catalog.pg_current_snapshot())::text::bigint - pg_catalog.pg_snapshot_xmin(\
          {}::pg_snapshot)::text::bigint AS width)\n",
+        temporary_sets(|name| before.catalogues.contains_key(name)),
         literal(&before.snapshot)
     );
     for (at, name) in catalogues.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{Catalogue, STRUCTURE_OF_CLASS, TEMPORARY_SETS};
+use super::catalogue::{Catalogue, STRUCTURE_OF_CLASS, temporary_sets};
 use super::{WitnessError, number};
 use crate::postgres::ask::{Ask, AskError, Row, literal};
 
@@ -113,7 +113,7 @@ fn lost(source: AskError) -> WitnessError {
 }
 
 fn exact(catalogues: &[&str], since: Option<&str>) -> String {
-    let mut sql = String::from(TEMPORARY_SETS);
+    let mut sql = temporary_sets(|name| catalogues.contains(&name));
     sql.push_str(
         ",\nage AS MATERIALIZED (SELECT pg_catalog.age(\
          pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::xid) AS of_oldest)\n\
