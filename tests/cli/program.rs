@@ -7,14 +7,14 @@ use std::process::{Command, Output, Stdio};
 use drydock::report::Report;
 
 /// `drydock` with the database's URL in `DATABASE_URL`.
-pub fn drydock(url: &str) -> Command {
+pub(crate) fn drydock(url: &str) -> Command {
     let mut command = bare();
     command.env("DATABASE_URL", url);
     command
 }
 
 /// `drydock` without any database.
-pub fn bare() -> Command {
+pub(crate) fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
     for (name, _) in std::env::vars() {
         if name.starts_with("PG") || name.starts_with("DRYDOCK_") || name == "DATABASE_URL" {
@@ -28,14 +28,14 @@ pub fn bare() -> Command {
 }
 
 /// Rehearses a shell script that finds its database in `DATABASE_URL`.
-pub fn rehearse(url: &str, script: &str) -> Done {
+pub(crate) fn rehearse(url: &str, script: &str) -> Done {
     let mut command = drydock(url);
     command.args(["rehearse", "-o", "json", "--", "sh", "-c", script]);
     Done::of(command)
 }
 
 /// Rehearses SQL that psql sends statement by statement.
-pub fn rehearse_sql(url: &str, sql: &str) -> Done {
+pub(crate) fn rehearse_sql(url: &str, sql: &str) -> Done {
     rehearse(
         url,
         &format!("psql \"$DATABASE_URL\" -X -v ON_ERROR_STOP=1 <<'SQL'\n{sql}\nSQL"),
@@ -44,19 +44,19 @@ pub fn rehearse_sql(url: &str, sql: &str) -> Done {
 
 /// What a run of the program left.
 #[derive(Debug)]
-pub struct Done {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Done {
-    pub fn of(mut command: Command) -> Self {
+    pub(crate) fn of(mut command: Command) -> Self {
         Self::from(command.output().expect("drydock starts"))
     }
 
     /// The last report on standard output.
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let line = self
             .stdout
             .lines()
@@ -66,7 +66,7 @@ impl Done {
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self}");
         self
     }

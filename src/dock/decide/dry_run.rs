@@ -38,10 +38,10 @@ fn rollback(record: &DryRun, witness: Result<&Witnessed, &str>) -> Option<Said> 
             RollbackProof::Verified => return None,
             RollbackProof::Violated => {
                 let mut found = Vec::new();
-                if let (Some(xid), Some(status)) = (witness.xid, witness.xact_status.as_deref()) {
-                    if status != "aborted" {
-                        found.push(format!("transaction {xid} is {status}"));
-                    }
+                if let (Some(xid), Some(status)) = (witness.xid, witness.xact_status.as_deref())
+                    && status != "aborted"
+                {
+                    found.push(format!("transaction {xid} is {status}"));
                 }
                 found.extend(
                     witness
