@@ -1,6 +1,8 @@
 //! The catalogue's snapshot on real servers: no change missed, none imagined, and the same inside a
 //! transaction as after its commit.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 

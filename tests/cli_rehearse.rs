@@ -1,5 +1,7 @@
 //! `drydock rehearse` against a real server: what passes, what fails, and what it leaves behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 #[path = "cli/program.rs"]

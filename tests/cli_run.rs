@@ -1,5 +1,7 @@
 //! `drydock run`: rehearse, verify, upgrade for real, compare.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 #[path = "cli/program.rs"]

@@ -1,5 +1,7 @@
 //! Ctrl-C, and worse, in the middle of a rehearsal.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 #[path = "cli/program.rs"]

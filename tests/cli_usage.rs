@@ -1,5 +1,7 @@
 //! Mistakes on the command line: exact words, exit code 2, nothing on standard output.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "cli/program.rs"]
 mod program;
 

@@ -1,5 +1,7 @@
 //! The cluster that every other test in `cluster_*.rs` stands on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/cluster.rs"]
 mod cluster;
 #[path = "lab/postgres.rs"]

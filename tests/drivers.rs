@@ -3,7 +3,7 @@
 //! Alembic with four drivers, with one transaction for all revisions and one for each, and psql
 //! with files that it sends statement by statement. The projects are in tests/projects.
 
-#![allow(clippy::expect_used)] // a program of the test that does not start ends the test
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "lab/postgres.rs"]
 mod postgres;

@@ -1,5 +1,7 @@
 //! The guard against real sessions that block each other.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 

@@ -1,5 +1,7 @@
 //! The PostgreSQL servers that every other integration test stands on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 

@@ -1,5 +1,7 @@
 //! Getting into real servers: TLS, passwords, sockets, several hosts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 

@@ -1,5 +1,7 @@
 //! Which server, database and role; and one run at a time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 

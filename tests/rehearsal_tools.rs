@@ -1,5 +1,7 @@
 //! Real tools end through a rehearsal as they end on a direct connection, and leave nothing behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 #[path = "lab/rehearse.rs"]

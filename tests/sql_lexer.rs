@@ -5,6 +5,8 @@
 //! - else with 42601 from `exec_parse_message`, if there is more than one command in it;
 //! - else with 25P02, unless the command is one that ends the transaction or goes back in it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "lab/postgres.rs"]
 mod postgres;
 

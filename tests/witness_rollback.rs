@@ -1,6 +1,6 @@
 //! The witness proves a rollback, and does not prove what is none.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "lab/postgres.rs"]
 mod postgres;
