@@ -182,7 +182,7 @@ const STATEMENTS: &[&str] = &[
     "ALTER USER MAPPING FOR bob SERVER srv OPTIONS (SET user 'c')",
     "ALTER FOREIGN TABLE app.ft OPTIONS (ADD path 'y')",
     "CREATE CAST (app.mood AS int) WITH FUNCTION app.cast_mood(app.mood)",
-    "CREATE OPERATOR app.+++ (FUNCTION = app.add, LEFTARG = app.pair, RIGHTARG = app.pair)",
+    "CREATE OPERATOR app.<-> (FUNCTION = app.add, LEFTARG = app.pair, RIGHTARG = app.pair)",
     "ALTER TEXT SEARCH CONFIGURATION app.tsc ALTER MAPPING FOR asciiword WITH app.tsd",
     "ALTER TEXT SEARCH DICTIONARY app.tsd (accept = false)",
     "ALTER OPERATOR FAMILY app.fam USING btree ADD FUNCTION 1 (int4, int8) pg_catalog.btint48cmp(int4, int8)",
