@@ -41,7 +41,7 @@ pub struct Start {
     pub command: Vec<String>,
     /// Variables that are set, over whatever the environment holds.
     pub set: Vec<(String, String)>,
-    /// Variables that are taken away.
+    /// Variables that are taken away first.
     pub unset: Vec<String>,
     /// Texts that must not appear in what is kept of the output.
     pub secrets: Vec<String>,

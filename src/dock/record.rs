@@ -119,6 +119,13 @@ pub struct Upgrade {
 }
 
 impl DryRun {
+    /// Whether the command may have worked on the database without the rehearsal: it was seen
+    /// there, or it ran and was never seen here.
+    #[must_use]
+    pub fn may_have_gone_around(&self) -> bool {
+        self.bypass || self.ended.is_some() && !self.rehearsal.connected
+    }
+
     /// A dry run of which nothing is left but the reason.
     #[must_use]
     pub fn broken(run: Run, database: Database, said: Said) -> Self {

@@ -151,6 +151,9 @@ fn spawn(start: &Start) -> Result<Child, String> {
         return Err("no command was given".to_owned());
     };
     let mut command = Command::new(program);
+    for name in &start.unset {
+        command.env_remove(name);
+    }
     command
         .args(arguments)
         .envs(start.set.iter().map(|(name, value)| (name, value)))
@@ -160,9 +163,6 @@ fn spawn(start: &Start) -> Result<Child, String> {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(start.expendable);
-    for name in &start.unset {
-        command.env_remove(name);
-    }
     command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             format!("`{program}` was not found; is it installed and on PATH?")

@@ -28,7 +28,7 @@ pub async fn rollback(
         xid: record.rehearsal.xid,
         gapless: record.rehearsal.gapless,
         backend_pid: record.rehearsal.backend_pid,
-        bypass: record.bypass,
+        bypass: record.may_have_gone_around(),
     };
     witness::verify(&mut client, major, &before.witness, &facts)
         .await

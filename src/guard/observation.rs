@@ -61,7 +61,7 @@ pub(super) async fn look(
            JOIN pg_stat_activity me ON me.pid = pg_backend_pid()
           WHERE a.datid = me.datid AND a.usesysid = me.usesysid
             AND a.client_addr IS NOT DISTINCT FROM me.client_addr
-            AND a.application_name IS DISTINCT FROM me.application_name
+            AND a.application_name NOT LIKE 'drydock/%'
             AND a.backend_start > {began}::timestamptz"
     );
     Ok(read(asker.ask(&sql).await?))
