@@ -77,8 +77,10 @@ pub struct DryRun {
 pub struct Rehearsed {
     /// Whether the command ever connected.
     pub connected: bool,
-    /// The top transaction id that the migration caused to be assigned.
+    /// The top transaction id of the rehearsal.
     pub xid: Option<u64>,
+    /// Whether the command wrote anything that a real commit would have kept.
+    pub wrote: bool,
     /// The server process that held the transaction.
     pub backend_pid: Option<i32>,
     /// Whether every answer was as expected.

@@ -203,6 +203,7 @@ impl Stage<'_> {
             rehearsal: Rehearsed {
                 connected: found.connected,
                 xid: found.xid,
+                wrote: found.wrote,
                 backend_pid: Some(backend_pid),
                 gapless: found.gapless,
                 statements: found.statements,

@@ -68,9 +68,11 @@ pub struct Rehearsal {
 pub struct Record {
     /// Whether any client was ever admitted.
     pub connected: bool,
-    /// The top transaction id, if anything that clients wrote was still there at the end. The
-    /// rehearsal's own objects take an id too, which does not count.
+    /// The top transaction id. The rehearsal's own objects take one, so there usually is one.
     pub xid: Option<u64>,
+    /// Whether clients wrote anything that a real commit would have kept; also true when it could
+    /// not be asked any more.
+    pub wrote: bool,
     /// Each answer of the server was the expected one, up to the final ROLLBACK's.
     pub gapless: bool,
     /// What was executed, in order.
@@ -196,7 +198,8 @@ impl Rehearsal {
         };
         Record {
             connected: recorded.clients > 0,
-            xid: ending.xid.filter(|_| ending.wrote || !ending.rolled_back),
+            xid: ending.xid,
+            wrote: ending.wrote || !ending.rolled_back,
             gapless: ending.gapless && ending.rolled_back,
             statements: recorded.statements,
             omitted: recorded.omitted,
@@ -218,6 +221,7 @@ impl Record {
         Self {
             connected: false,
             xid: None,
+            wrote: true,
             gapless: false,
             statements: Vec::new(),
             omitted: 0,

@@ -159,10 +159,15 @@ fn failing(statements: &[Statement]) -> Option<(usize, String)> {
         })
 }
 
-/// Whether the command ran well and was assigned no transaction id.
+/// Whether the command ran well and changed nothing: it wrote nothing that a commit would have
+/// kept, and the database stood where it had stood before.
 #[must_use]
 pub fn nothing_to_do(record: &DryRun) -> bool {
-    !is_open(record) && record.rehearsal.connected && record.rehearsal.xid.is_none()
+    let stood_still = record
+        .prediction
+        .as_ref()
+        .is_some_and(|prediction| prediction.before == prediction.predicted);
+    !is_open(record) && record.rehearsal.connected && !record.rehearsal.wrote && stood_still
 }
 
 fn passed(record: &DryRun) -> Said {
@@ -186,10 +191,14 @@ fn passed(record: &DryRun) -> Said {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::dock::link::Ended;
     use crate::dock::record::{Rehearsed, Run};
+    use crate::report::Prediction;
     use crate::report::{CatalogueClass, CatalogueMove, RunId, ServerError};
+    use crate::schema::{Difference, Fingerprint, Snapshot, State};
     use crate::verdict::Budget;
 
     fn statement(outcome: StatementOutcome) -> Statement {
@@ -221,6 +230,7 @@ mod tests {
             rehearsal: Rehearsed {
                 connected: true,
                 xid: Some(7),
+                wrote: true,
                 gapless: true,
                 statements: vec![statement(StatementOutcome::Done {
                     tag: "COMMIT".into(),
@@ -233,6 +243,18 @@ mod tests {
             findings: vec![],
             interrupted: false,
             broken: None,
+        }
+    }
+
+    fn standing_still() -> Prediction {
+        let state = State {
+            fingerprint: Fingerprint::of(&Snapshot::default()),
+            versions: BTreeMap::new(),
+        };
+        Prediction {
+            before: state.clone(),
+            predicted: state,
+            difference: Difference::default(),
         }
     }
 
@@ -266,7 +288,9 @@ mod tests {
     #[test]
     fn a_command_that_wrote_nothing_has_nothing_to_do() {
         let mut record = record(How::Exited { code: 0 });
-        record.rehearsal.xid = None;
+        record.rehearsal.wrote = false;
+        assert!(!nothing_to_do(&record), "nobody looked at the schema");
+        record.prediction = Some(standing_still());
         assert!(nothing_to_do(&record));
         assert!(decided(&record).message.starts_with("nothing is pending"));
     }
