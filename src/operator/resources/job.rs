@@ -21,6 +21,10 @@ use crate::verdict::Verified;
 /// How long a finished Job stays: long enough to look at its pod's logs.
 const KEPT_SECONDS: i32 = 24 * 60 * 60;
 
+/// How long a dry run may take to roll back: nothing is lost when it is cut, and a new one waits for
+/// the database that this one holds.
+const DRY_RUN_GRACE_SECONDS: i64 = 5;
+
 /// How long an upgrade may go on after its pod was told to end.
 const UPGRADE_GRACE_SECONDS: i64 = 15 * 60;
 
@@ -217,8 +221,10 @@ fn pod_spec(input: &JobInput<'_>) -> PodSpec {
             template.automount_service_account_token.unwrap_or(false),
         ),
         enable_service_links: Some(false),
-        termination_grace_period_seconds: (input.phase == RunPhase::Upgrade)
-            .then_some(UPGRADE_GRACE_SECONDS),
+        termination_grace_period_seconds: Some(match input.phase {
+            RunPhase::DryRun => DRY_RUN_GRACE_SECONDS,
+            RunPhase::Upgrade => UPGRADE_GRACE_SECONDS,
+        }),
         service_account_name: template.service_account_name,
         image_pull_secrets: (!template.image_pull_secrets.is_empty())
             .then_some(template.image_pull_secrets),
