@@ -51,13 +51,11 @@ enum Stop {
 }
 
 impl Stage<'_> {
-    /// Rehearses. The command is started while the state before is still being read: it cannot get
-    /// past its first connection until that is done. `keep` is handed the state before any
-    /// statement of the command runs.
+    /// Rehearses. `keep` is handed the state before the command is started.
     ///
     /// # Errors
-    /// When the rehearsal could not be opened; then the command has been stopped and there is
-    /// nothing to prove.
+    /// When the rehearsal could not be opened; then the command was not started and there is nothing
+    /// to prove.
     pub async fn rehearse(
         &self,
         lease: &mut Lease,
@@ -73,33 +71,25 @@ impl Stage<'_> {
         })?;
         let entrance = self.entrance(&listener, lease)?;
         let url = self.dialect.render(&entrance);
+        // A command that goes around the rehearsal must find the state before already written down.
+        let (before, rehearsal, guard) = self.open(lease, &entrance, keep).await?;
+        rehearsal.serve(listener);
+        self.console.step(Step::Rehearse);
         let mut command = match audience {
-            Audience::Anybody => None,
+            Audience::Anybody => {
+                self.console
+                    .progress
+                    .send_modify(|progress| progress.open_at = Some(url));
+                None
+            }
             Audience::Command(link) => {
                 Some(Command::start(link, self.start(&url, &entrance)).await)
             }
         };
-        match self.open(lease, &entrance, keep).await {
-            Err(said) => {
-                if let Some(command) = command {
-                    command.stop().await;
-                }
-                Err(said)
-            }
-            Ok((before, rehearsal, guard)) => {
-                rehearsal.serve(listener);
-                self.console.step(Step::Rehearse);
-                if command.is_none() {
-                    self.console
-                        .progress
-                        .send_modify(|progress| progress.open_at = Some(url));
-                }
-                let record = self
-                    .follow(lease, &before, rehearsal, guard, &mut command)
-                    .await;
-                Ok((before, record))
-            }
-        }
+        let record = self
+            .follow(lease, &before, rehearsal, guard, &mut command)
+            .await;
+        Ok((before, record))
     }
 
     async fn open(
