@@ -2,7 +2,8 @@
 
     python benches/local.py DRYDOCK POSTGRES_BIN LAB
 
-Direct and rehearsed runs alternate, so that a busy minute hits both; medians are compared.
+Direct and rehearsed runs alternate, in another order each time, so that a busy minute hits both; what is compared
+are medians, and what is printed beside them is the range from the first to the third quarter of the runs.
 """
 
 import os
@@ -23,7 +24,10 @@ import project
 
 REVISIONS = 60
 ROUNDS = 7
-ROUND_TRIPS = 20_000
+ROUND_TRIPS = 1_000
+BLOCKS = 21
+COPIES = 5
+TABLES = 10_000
 COPY_BYTES = 1 << 30
 COPY_CHUNK = ("x" * 1022 + "\n").encode() * 64
 
@@ -107,51 +111,80 @@ def run(command: list[str], url: str, folder: Path) -> None:
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stderr[-4000:]}")
 
 
+def spread(values: list[float], form: str) -> str:
+    """The median, and between what the middle half of the values lies."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:{form}} ({low:{form}}–{high:{form}})"
+
+
+def in_any_order(*actions) -> None:
+    for action in random.sample(actions, len(actions)):
+        action()
+
+
 def migrations(base: str) -> None:
     folder = Path(tempfile.mkdtemp(prefix="drydock-bench-project-"))
     shutil.rmtree(folder)
     project.generate(folder, REVISIONS)
     command = [alembic, "upgrade", "head"]
     direct, docked, whole = [], [], []
-    for _ in range(ROUNDS):
+
+    def directly() -> None:
         with database(base) as url:
             direct.append(seconds(lambda: run(command, url, folder)))
+
+    def through_the_rehearsal() -> None:
         with database(base) as url, rehearsal(url) as (address, _):
             docked.append(seconds(lambda: run(command, address, folder)))
+
+    def as_a_whole() -> None:
         with database(base) as url:
             whole.append(seconds(lambda: run([drydock, "rehearse", "--", *command], url, folder)))
+
+    directly()  # compiles the project's Python
+    direct.clear()
+    for _ in range(ROUNDS):
+        in_any_order(directly, through_the_rehearsal, as_a_whole)
     shutil.rmtree(folder)
     d, r, w = map(statistics.median, (direct, docked, whole))
     report(
         f"Alembic, {REVISIONS} revisions: the command through the rehearsal",
-        f"{d:.2f} s", f"{r:.2f} s", f"{r / d:.2f} times", r <= 1.15 * d,
+        f"{spread(direct, '.2f')} s", f"{spread(docked, '.2f')} s", f"{r / d:.2f} times", r <= 1.15 * d,
     )
     report(
         f"Alembic, {REVISIONS} revisions: all of `drydock rehearse`",
-        f"{d:.2f} s", f"{w:.2f} s", f"{w - r:+.2f} s on top of the command", w <= 1.15 * d + 1,
+        f"{spread(direct, '.2f')} s", f"{spread(whole, '.2f')} s", f"{w - r:+.2f} s on top of the command",
+        w <= 1.15 * d + 1,
     )
 
 
 def round_trips(base: str) -> None:
-    def microseconds(url: str, ask: str) -> float:
-        with psycopg.connect(url, autocommit=True) as connection:
-            link = connection.pgconn
-            ask = {"simple": lambda: link.exec_(b"SELECT 1"), "extended": lambda: link.exec_params(b"SELECT 1", None)}[ask]
+    def microseconds(link, protocol: str) -> float:
+        ask = {"simple": lambda: link.exec_(b"SELECT 1"), "extended": lambda: link.exec_params(b"SELECT 1", None)}[protocol]
+        times = []
+        for _ in range(ROUND_TRIPS):
+            start = time.perf_counter_ns()
             ask()
-            times = []
-            for _ in range(ROUND_TRIPS):
-                start = time.perf_counter_ns()
-                ask()
-                times.append(time.perf_counter_ns() - start)
-            return statistics.median(times) / 1000
+            times.append(time.perf_counter_ns() - start)
+        return statistics.median(times) / 1000
 
-    with database(base) as url, rehearsal(url) as (address, _):
+    with (
+        database(base) as url,
+        rehearsal(url) as (address, _),
+        psycopg.connect(url, autocommit=True) as straight,
+        psycopg.connect(address, autocommit=True) as through,
+    ):
         for protocol in ("simple", "extended"):
-            pairs = [(microseconds(url, protocol), microseconds(address, protocol)) for _ in range(3)]
-            d, r = (statistics.median(side) for side in zip(*pairs))
+            direct, docked = [], []
+            for _ in range(BLOCKS):
+                in_any_order(
+                    lambda: direct.append(microseconds(straight.pgconn, protocol)),
+                    lambda: docked.append(microseconds(through.pgconn, protocol)),
+                )
+            more = statistics.median(docked) - statistics.median(direct)
             report(
                 f"`SELECT 1`, one round trip, {protocol} query",
-                f"{d:.0f} µs", f"{r:.0f} µs", f"{r - d:+.0f} µs", r - d <= 80,
+                f"{spread(direct, '.0f')} µs", f"{spread(docked, '.0f')} µs", f"{more:+.0f} µs", more <= 80,
             )
 
 
@@ -175,27 +208,83 @@ def copy(base: str) -> None:
             connection.rollback()
             return times
 
-    pairs, peak = [], 0
-    for _ in range(3):
+    direct, docked, peaks = [], [], []
+
+    def directly() -> None:
         with database(base) as url:
-            direct = load(url)
+            direct.append(load(url))
+
+    def through_the_rehearsal() -> None:
         with database(base) as url, rehearsal(url) as (address, pid):
-            docked = load(address)
+            docked.append(load(address))
             status = Path(f"/proc/{pid}/status").read_text()
-            peak = max(peak, int(next(l for l in status.splitlines() if l.startswith("VmHWM")).split()[1]))
-        pairs.append((direct, docked))
-    for index, way in enumerate(("in", "out")):
-        d = statistics.median(direct[index] for direct, _ in pairs)
-        r = statistics.median(docked[index] for _, docked in pairs)
-        report(f"COPY of 1 GiB {way}", f"{d:.2f} s", f"{r:.2f} s", f"{d / r:.2f} of the direct speed", d / r >= 0.8)
+            peaks.append(int(next(l for l in status.splitlines() if l.startswith("VmHWM")).split()[1]))
+
+    for _ in range(COPIES):
+        in_any_order(directly, through_the_rehearsal)
+    for straight, through, way in zip(zip(*direct), zip(*docked), ("in", "out")):
+        ratio = statistics.median(straight) / statistics.median(through)
+        report(
+            f"COPY of 1 GiB {way}",
+            f"{spread(straight, '.2f')} s", f"{spread(through, '.2f')} s", f"{ratio:.2f} of the direct speed", ratio >= 0.8,
+        )
+    peak = max(peaks)
     report("memory of drydock during COPY", "–", f"{peak / 1024:.0f} MiB", "at the peak", peak <= 64 * 1024)
 
 
+def large_schema(base: str) -> None:
+    """How long a changed table stays locked for the prediction, on a schema of many tables."""
+    with database(base) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                f"""DO $$ BEGIN FOR n IN 1..{TABLES} LOOP
+                EXECUTE format('CREATE TABLE t%s (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, name text NOT NULL
+                    DEFAULT ''x'', amount numeric(12, 2) CHECK (amount >= 0), at timestamptz DEFAULT now())', n);
+                EXECUTE format('CREATE INDEX ON t%s (name)', n);
+                IF n % 100 = 0 THEN COMMIT; END IF;
+                END LOOP; END $$"""
+            )
+            connection.execute("VACUUM ANALYZE")
+        command = [sys.executable, "-c", CHANGE]
+        times = []
+        for _ in range(ROUNDS):
+            with tempfile.NamedTemporaryFile() as file:
+                # The command's last act is to write the time; the locks go with the rollback.
+                environment = os.environ | {"DATABASE_URL": url, "ENDED": file.name}
+                process = subprocess.Popen(
+                    [drydock, "rehearse", "--", *command], env=environment,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                )
+                while not Path(file.name).read_text():
+                    time.sleep(0.001)
+                with psycopg.connect(url, autocommit=True) as observer:
+                    while observer.execute(HELD).fetchone() != (0,):
+                        time.sleep(0.001)
+                    times.append(time.time() - float(Path(file.name).read_text()))
+                errors = process.communicate()[1]
+                if process.returncode != 0:
+                    sys.exit(f"the rehearsal ended with {process.returncode}:\n{errors[-4000:]}")
+    report(
+        f"a schema of {TABLES} tables: locks held after the command's end",
+        "–", f"{spread(times, '.2f')} s", "until the rollback", True,
+    )
+
+
+HELD = "SELECT count(*) FROM pg_locks WHERE relation = 't1'::regclass AND mode = 'AccessExclusiveLock'"
+
+CHANGE = """
+import os, time, psycopg
+with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+    connection.execute("ALTER TABLE t1 ADD COLUMN note text")
+with open(os.environ["ENDED"], "w") as file:
+    file.write(str(time.time()))
+"""
+
 with server() as base:
     print(f"{os.cpu_count()} CPUs, {psycopg.connect(f'{base}/postgres').execute('SHOW server_version').fetchone()[0]}")
-    wanted = sys.argv[4:] or ["migrations", "round_trips", "copy"]
+    wanted = sys.argv[4:] or ["migrations", "round_trips", "copy", "large_schema"]
     for name in wanted:
-        {"migrations": migrations, "round_trips": round_trips, "copy": copy}[name](base)
+        {"migrations": migrations, "round_trips": round_trips, "copy": copy, "large_schema": large_schema}[name](base)
 
 print("\n| what | directly | with drydock | |\n|---|---|---|---|")
 for what, direct, docked, figure, _ in rows:

@@ -116,9 +116,11 @@ fn filter() -> Option<String> {
     std::env::var("DRYDOCK_LOG").ok()
 }
 
+/// One worker serves every socket, so that no message is handed from thread to thread; what computes
+/// for long runs on this thread or, as the display does, on one of its own.
 fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start")?

@@ -6,7 +6,7 @@
 #[path = "lab/postgres.rs"]
 mod postgres;
 
-use drydock::postgres::ask::{Ask, one};
+use drydock::postgres::ask::{Ask, AskError, Row, one};
 use drydock::postgres::connect::{self, Client, StartupSettings};
 use drydock::postgres::{catalog, url, version_table};
 use drydock::schema::{Difference, Fingerprint, Scope, Snapshot};
@@ -231,7 +231,7 @@ async fn no_change_is_missed_none_is_left_after_rollback_and_inside_equals_after
     database.psql(MORE_GROUND);
     let mut client = client(&database).await;
     let major = u32::from(major);
-    let mut before = catalog::snapshot(&mut client, major).await.unwrap();
+    let (mut before, mut mark) = catalog::marked(&mut client, major).await.unwrap();
     assert!(STATEMENTS.len() > 100);
     for statement in STATEMENTS {
         let sql = statement.replace("DATABASE_NAME", &database.name);
@@ -242,6 +242,10 @@ async fn no_change_is_missed_none_is_left_after_rollback_and_inside_equals_after
         .await;
         run(&mut client, &sql).await;
         let inside = catalog::snapshot(&mut client, major).await.unwrap();
+        let since = catalog::since(&mut client, major, &before, &mark)
+            .await
+            .unwrap();
+        expect_equal("since differs from all", statement, &inside, &since);
         let path = one(
             &mut client,
             "path",
@@ -257,7 +261,7 @@ async fn no_change_is_missed_none_is_left_after_rollback_and_inside_equals_after
         let rolled_back = catalog::snapshot(&mut client, major).await.unwrap();
         expect_equal("left after rollback", statement, &before, &rolled_back);
         run(&mut client, &sql).await;
-        let after = catalog::snapshot(&mut client, major).await.unwrap();
+        let (after, read) = catalog::marked(&mut client, major).await.unwrap();
         expect_equal(
             "inside differs from after commit",
             statement,
@@ -268,8 +272,133 @@ async fn no_change_is_missed_none_is_left_after_rollback_and_inside_equals_after
             !Difference::between(&before, &after).is_empty(),
             "missed: {statement}"
         );
-        before = after;
+        (before, mark) = (after, read);
     }
+}
+
+/// What shows in definitions of objects that the statement does not name.
+const ELSEWHERE_GROUND: &str = "
+CREATE SCHEMA one; CREATE SCHEMA two;
+CREATE TABLE one.t (a int PRIMARY KEY, b text DEFAULT 'one'); CREATE TABLE two.t (a int, b text DEFAULT 'two');
+CREATE TABLE one.left (k int, l text); CREATE TABLE one.right (k int, r text);
+CREATE VIEW one.joined AS SELECT * FROM one.left JOIN one.right USING (k);
+CREATE VIEW one.second AS SELECT k, l FROM one.joined;
+CREATE SEQUENCE one.numbers;
+CREATE FUNCTION one.next() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+CREATE TABLE one.numbered (a bigint DEFAULT nextval('one.numbers'), b bigint DEFAULT one.next());
+CREATE TYPE one.colour AS ENUM ('red', 'blue');
+CREATE TABLE two.painted (c one.colour, CHECK (c <> 'red'::one.colour));
+CREATE INDEX painted_c ON two.painted (c);
+CREATE INDEX painted_red ON two.painted ((c = 'red'::one.colour));
+CREATE DOMAIN two.shade AS one.colour CHECK (VALUE <> 'blue'::one.colour);
+CREATE TABLE two.child (a int REFERENCES one.t);
+CREATE FUNCTION two.takes(one.colour) RETURNS SETOF one.t LANGUAGE sql AS 'SELECT * FROM one.t';
+CREATE FUNCTION two.fires() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER fires BEFORE UPDATE OF b ON two.t FOR EACH ROW EXECUTE FUNCTION two.fires();
+CREATE TYPE two.span AS RANGE (subtype = int);
+CREATE TEXT SEARCH CONFIGURATION one.words (COPY = pg_catalog.simple);
+CREATE INDEX worded ON two.t (to_tsvector('one.words', b));
+CREATE ROLE carol; ALTER TABLE one.t OWNER TO carol;
+COMMENT ON COLUMN one.t.b IS 'first'; COMMENT ON COLUMN two.t.b IS 'second';
+";
+
+const ELSEWHERE: &[&str] = &[
+    "ALTER SCHEMA one RENAME TO three; ALTER SCHEMA two RENAME TO one; ALTER SCHEMA three RENAME TO two",
+    "ALTER TABLE one.t RENAME TO u; ALTER TABLE one.left RENAME TO t",
+    "ALTER TABLE one.left ADD COLUMN r int",
+    "ALTER TABLE one.right RENAME COLUMN k TO j",
+    "ALTER TABLE one.right DROP COLUMN r CASCADE",
+    "ALTER SEQUENCE one.numbers RENAME TO figures",
+    "ALTER SEQUENCE one.numbers SET SCHEMA two",
+    "ALTER SEQUENCE one.numbers OWNED BY one.numbered.a",
+    "ALTER FUNCTION one.next() RENAME TO following",
+    "ALTER TYPE one.colour RENAME TO color",
+    "ALTER TYPE one.colour RENAME VALUE 'red' TO 'scarlet'",
+    "ALTER TYPE one.colour SET SCHEMA two",
+    "ALTER TABLE one.t RENAME COLUMN a TO id",
+    "ALTER INDEX one.t_pkey RENAME TO t_key",
+    "ALTER FUNCTION two.fires() RENAME TO burns",
+    "ALTER TABLE two.t RENAME COLUMN b TO c",
+    "ALTER TEXT SEARCH CONFIGURATION one.words RENAME TO terms",
+    "ALTER ROLE carol RENAME TO dora",
+    "CREATE OPERATOR CLASS one.own DEFAULT FOR TYPE one.colour USING btree AS OPERATOR 1 < (anyenum, anyenum), OPERATOR 2 <= (anyenum, anyenum), OPERATOR 3 = (anyenum, anyenum), OPERATOR 4 >= (anyenum, anyenum), OPERATOR 5 > (anyenum, anyenum), FUNCTION 1 enum_cmp(anyenum, anyenum)",
+    "ALTER TABLE one.t ALTER COLUMN b DROP DEFAULT",
+    "COMMENT ON COLUMN one.t.b IS NULL",
+    "DROP TABLE one.t CASCADE",
+    "DROP FUNCTION one.next() CASCADE",
+    "GRANT USAGE ON SCHEMA one TO carol",
+    "SELECT 1",
+];
+
+#[rstest]
+#[case(13)]
+#[case(18)]
+#[tokio::test]
+async fn what_changed_since_is_found_wherever_it_shows(#[case] major: u8) {
+    let server = Server::start(major);
+    let database = server.database();
+    database.psql(GROUND);
+    database.psql(MORE_GROUND);
+    database.psql(ELSEWHERE_GROUND);
+    let mut client = client(&database).await;
+    let number = u32::from(major);
+    let (before, mark) = catalog::marked(&mut client, number).await.unwrap();
+    let multirange = (major > 13).then_some("ALTER TYPE two.span_multirange RENAME TO spans");
+    for statement in ELSEWHERE.iter().copied().chain(multirange) {
+        run(&mut client, "BEGIN").await;
+        run(&mut client, statement).await;
+        let all = catalog::snapshot(&mut client, number).await.unwrap();
+        let since = catalog::since(&mut client, number, &before, &mark)
+            .await
+            .unwrap();
+        expect_equal("since differs from all", statement, &all, &since);
+        run(&mut client, "ROLLBACK").await;
+    }
+    // One after the other, each in a subtransaction, as in a rehearsal.
+    run(&mut client, "BEGIN").await;
+    for statement in STATEMENTS {
+        let sql = statement.replace("DATABASE_NAME", &database.name);
+        run(&mut client, &format!("SAVEPOINT s; {sql}; RELEASE s")).await;
+        let all = catalog::snapshot(&mut client, number).await.unwrap();
+        let since = catalog::since(&mut client, number, &before, &mark)
+            .await
+            .unwrap();
+        expect_equal("since differs from all", statement, &all, &since);
+    }
+}
+
+/// Keeps what was asked.
+struct Heard<'a>(&'a mut Client, Vec<String>);
+
+impl Ask for Heard<'_> {
+    async fn ask(&mut self, sql: &str) -> Result<Vec<Row>, AskError> {
+        self.1.push(sql.to_owned());
+        self.0.ask(sql).await
+    }
+}
+
+#[tokio::test]
+async fn only_what_was_touched_is_written_out_again() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE one (a int); CREATE TABLE two (a int)");
+    let mut client = client(&database).await;
+    let major = u32::from(postgres::major());
+    let (before, mark) = catalog::marked(&mut client, major).await.unwrap();
+    run(&mut client, "ALTER TABLE one ADD COLUMN b int").await;
+    let oid = one(&mut client, "oid", "SELECT 'one'::regclass::oid").await;
+    let mut heard = Heard(&mut client, Vec::new());
+    let after = catalog::since(&mut heard, major, &before, &mark)
+        .await
+        .unwrap();
+    assert_eq!(Difference::between(&before, &after).len(), 1);
+    let readings: Vec<_> = heard
+        .1
+        .iter()
+        .filter(|sql| sql.contains("pg_get_indexdef"))
+        .collect();
+    let touched = format!("c.oid IN (SELECT unnest('{{{}", oid.unwrap());
+    assert_eq!(readings.len(), 1);
+    assert!(readings[0].contains(&touched));
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ async fn of_several_hosts_the_first_that_fits_is_taken_and_kept() {
         "postgresql://postgres@127.0.0.1:1,localhost:{}/postgres",
         server.port
     );
-    let pinned = connect::pin(
+    let (pinned, _) = connect::pin(
         &target(&format!("{text}?target_session_attrs=read-write")),
         &settings(),
     )

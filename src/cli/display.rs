@@ -29,13 +29,18 @@ impl Display {
         let (output, chunks) = mpsc::channel(64);
         let (progress, moments) = watch::channel(Progress::default());
         let (done, ended) = oneshot::channel();
-        let task = if quiet {
-            tokio::spawn(swallow(chunks, ended))
-        } else if std::io::stderr().is_terminal() {
-            tokio::spawn(live(chunks, moments, ended))
-        } else {
-            tokio::spawn(plain(chunks, moments, ended))
-        };
+        // On a thread of its own: whoever reads standard error may be slow, and the rehearsal and
+        // its guard must not wait for that.
+        let runtime = tokio::runtime::Handle::current();
+        let task = tokio::task::spawn_blocking(move || {
+            if quiet {
+                runtime.block_on(swallow(chunks, ended));
+            } else if std::io::stderr().is_terminal() {
+                runtime.block_on(live(chunks, moments, ended));
+            } else {
+                runtime.block_on(plain(chunks, moments, ended));
+            }
+        });
         (
             Self { done, task },
             Console {

@@ -22,6 +22,8 @@ pub struct Before {
     pub witness: witness::Before,
     /// The catalogue, both scopes.
     pub snapshot: Snapshot,
+    /// When that was read.
+    mark: catalog::Mark,
     /// Fingerprint of the schema with the version tables.
     pub state: State,
     /// Version tables besides the well-known ones.
@@ -36,9 +38,14 @@ impl Before {
     pub async fn take(lease: &mut Lease, tool: &Tool) -> Result<Self, Said> {
         let major = lease.database.major;
         let version_tables = tool.version_tables().to_vec();
-        let (snapshot, state) = read(&mut lease.client, major, &version_tables)
+        let reading = async {
+            let (snapshot, mark) = catalog::marked(&mut lease.client, major).await?;
+            let state = state(&mut lease.client, &snapshot, &version_tables).await?;
+            Ok((snapshot, mark, state))
+        };
+        let (snapshot, mark, state) = reading
             .await
-            .map_err(|error| asking("read the schema", &error))?;
+            .map_err(|error: AskError| asking("read the schema", &error))?;
         let witness = witness::Before::take(&mut lease.client, major)
             .await
             .map_err(|error| witnessing(&error))?;
@@ -46,19 +53,27 @@ impl Before {
             database: lease.database.clone(),
             witness,
             snapshot,
+            mark,
             state,
             version_tables,
         })
     }
 
-    /// Reads the state inside the rehearsal, just before the rollback.
+    /// Reads the state inside the rehearsal, just before the rollback: of the schema only what has
+    /// changed, since the rehearsal's locks are held meanwhile.
     ///
     /// # Errors
     /// When the rehearsal does not answer.
     pub async fn predict(&self, asker: &mut impl Ask) -> Result<Prediction, Said> {
-        let (after, predicted) = read(asker, self.database.major, &self.version_tables)
+        let reading = async {
+            let major = self.database.major;
+            let after = catalog::since(asker, major, &self.snapshot, &self.mark).await?;
+            let predicted = state(asker, &after, &self.version_tables).await?;
+            Ok((after, predicted))
+        };
+        let (after, predicted) = reading
             .await
-            .map_err(|error| asking("read the predicted schema", &error))?;
+            .map_err(|error: AskError| asking("read the predicted schema", &error))?;
         Ok(Prediction {
             before: self.state.clone(),
             predicted,
@@ -77,10 +92,18 @@ pub(super) async fn read(
     version_tables: &[String],
 ) -> Result<(Snapshot, State), AskError> {
     let snapshot = catalog::snapshot(asker, major).await?;
+    let state = state(asker, &snapshot, version_tables).await?;
+    Ok((snapshot, state))
+}
+
+async fn state(
+    asker: &mut impl Ask,
+    snapshot: &Snapshot,
+    version_tables: &[String],
+) -> Result<State, AskError> {
     let versions = version_table::read(asker, version_tables).await?;
-    let state = State {
+    Ok(State {
         fingerprint: Fingerprint::of(&snapshot.scoped(Scope::Schema)),
         versions,
-    };
-    Ok((snapshot, state))
+    })
 }

@@ -12,7 +12,7 @@ use crate::report::{Database, RunId};
 use crate::verdict::{Environment, Verdict};
 
 /// How often a busy database is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(200);
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// A session that holds drydock's advisory lock on one database.
 #[derive(Debug)]
@@ -38,10 +38,7 @@ impl Lease {
     pub async fn take(target: &Target, run: &RunId, patience: Duration) -> Result<Self, Said> {
         let application = application_name(run);
         let first = StartupSettings::first(&application);
-        let target = connect::pin(target, &first)
-            .await
-            .map_err(|error| connecting(&error))?;
-        let mut client = connect::client(&target, &first)
+        let (target, mut client) = connect::pin(target, &first)
             .await
             .map_err(|error| connecting(&error))?;
         let identity = identity::check(&mut client)

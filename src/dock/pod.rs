@@ -5,10 +5,10 @@
 //! | init `prepare` | [`prepare`] | | the binary, or the verdict that stops the pod |
 //! | sidecar `rehearsal` or `guard` | [`rehearse`], [`upgrade`] | the runner | state before, record |
 //! | `migration` | [`run`] | the sidecar's address | |
-//! | `witness` | [`verify`] | the record | the report |
+//! | `witness` | [`verify`] | the record | the report, and a mark when a dry run passed |
 //!
-//! The sidecar holds the advisory lock until it is signalled, which happens only after both main
-//! containers have ended. When it crashes, the kubelet starts it again while the command may still
+//! The sidecar holds the advisory lock until that mark is there, else until it is signalled, which
+//! happens only after both main containers have ended. When it crashes, the kubelet starts it again while the command may still
 //! be running: a marker makes the second start refuse service and leave a record of the crash.
 
 mod prepare;
@@ -107,6 +107,10 @@ impl Folders {
 
     fn started(&self) -> PathBuf {
         self.work.join("started")
+    }
+
+    fn passed(&self) -> PathBuf {
+        self.work.join("passed")
     }
 
     fn link(&self) -> PathBuf {

@@ -1,8 +1,10 @@
 //! The dry run: one rehearsal from the first connection to the record.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::interval;
 
 use super::before::Before;
 use super::command::Command;
@@ -17,6 +19,9 @@ use crate::postgres::dialect::{Dialect, Entrance};
 use crate::postgres::url::Password;
 use crate::rehearsal::proxy::{Rehearsal, Settings};
 use crate::verdict::{Environment, Verdict};
+
+/// How often the rehearsal's progress is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Everything that one rehearsal needs and that outlives it.
 #[derive(Debug)]
@@ -217,7 +222,8 @@ impl Stage<'_> {
 
     /// Ends with the first thing that must end the run; shows progress meanwhile.
     async fn watch(&self, lease: &Lease, rehearsal: &Rehearsal, guard: &mut Guard) -> Stop {
-        let mut moments = rehearsal.progress();
+        let moments = rehearsal.progress();
+        let mut look = interval(LOOK);
         let mut blocked = guard.watch();
         loop {
             tokio::select! {
@@ -233,8 +239,8 @@ impl Stage<'_> {
                 () = rehearsal.ended() => return Stop::Rehearsal,
                 () = lease.client.closed() => return Stop::Lease,
                 () = self.console.stopped() => return Stop::Asked,
-                Ok(()) = moments.changed() => {
-                    let moment = moments.borrow_and_update().clone();
+                _ = look.tick() => {
+                    let moment = moments.borrow().clone();
                     self.console.progress.send_modify(|progress| {
                         progress.statements = moment.statements;
                         progress.current = moment.current;

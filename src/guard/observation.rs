@@ -28,18 +28,37 @@ pub(super) struct Observation {
     pub strangers: Vec<Session>,
 }
 
-/// Looks once, in one round trip.
+/// The two questions, planned once for a session: they are asked all the time.
+///
+/// The glance costs a fraction of a millisecond. `pg_locks` costs as much as there are locks, which
+/// in a rehearsal are many, so it is asked only when somebody waits for one, or may: what sessions
+/// of other roles do is hidden from a role without `pg_read_all_stats`, but not that they are there.
 ///
 /// `pg_blocking_pids` takes every partition of the lock table, so it is asked only for those who
 /// wait. It counts sessions that only queue behind the rehearsal's own waiting, which stops an
 /// application as surely as a held lock.
-pub(super) async fn look(
+pub(super) async fn prepare(
     asker: &mut impl Ask,
     watched: i32,
     began: &str,
-) -> Result<Observation, AskError> {
+) -> Result<(), AskError> {
     let sql = format!(
-        "WITH waiting AS MATERIALIZED (
+        "PREPARE drydock_glance AS
+         SELECT 'stranger', a.pid, a.application_name, '', ''
+           FROM pg_catalog.pg_stat_get_activity(NULL) a
+           JOIN pg_catalog.pg_stat_get_activity(pg_backend_pid()) me
+             ON a.datid = me.datid AND a.usesysid = me.usesysid
+            AND a.client_addr IS NOT DISTINCT FROM me.client_addr
+          WHERE a.application_name NOT LIKE 'drydock/%'
+            AND a.backend_start > {began}::timestamptz
+         UNION ALL
+         SELECT 'waiting', 0, '', '', ''
+          WHERE EXISTS (
+            SELECT FROM pg_catalog.pg_stat_get_activity(NULL) a
+             WHERE a.wait_event_type = 'Lock'
+                OR a.datid IS NOT NULL AND a.query = '<insufficient privilege>');
+         PREPARE drydock_look AS
+         WITH waiting AS MATERIALIZED (
            SELECT l.pid, l.mode, l.locktype, l.relation,
                   l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AS here
              FROM pg_locks l WHERE NOT l.granted),
@@ -54,17 +73,20 @@ pub(super) async fn look(
                 CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END
            FROM chains c CROSS JOIN unnest(c.blockers) b(pid)
            LEFT JOIN pg_stat_activity a ON a.pid = b.pid
-          WHERE c.pid = {watched}
-         UNION ALL
-         SELECT 'stranger', a.pid, a.application_name, '', ''
-           FROM pg_stat_activity a
-           JOIN pg_stat_activity me ON me.pid = pg_backend_pid()
-          WHERE a.datid = me.datid AND a.usesysid = me.usesysid
-            AND a.client_addr IS NOT DISTINCT FROM me.client_addr
-            AND a.application_name NOT LIKE 'drydock/%'
-            AND a.backend_start > {began}::timestamptz"
+          WHERE c.pid = {watched}"
     );
-    Ok(read(asker.ask(&sql).await?))
+    asker.ask(&sql).await.map(drop)
+}
+
+/// Looks once, in one round trip when nobody waits.
+pub(super) async fn look(asker: &mut impl Ask) -> Result<Observation, AskError> {
+    let mut rows = asker.ask("EXECUTE drydock_glance").await?;
+    let before = rows.len();
+    rows.retain(|row| row.first().and_then(Option::as_deref) != Some("waiting"));
+    if rows.len() < before {
+        rows.extend(asker.ask("EXECUTE drydock_look").await?);
+    }
+    Ok(read(rows))
 }
 
 fn read(rows: Vec<Row>) -> Observation {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::observation::{Observation, Session, look};
+use super::observation::{Observation, Session, look, prepare};
 use super::patience::{Exhausted, Patience};
 use super::{Budgets, Ended, Record};
 use crate::postgres::ask::{Ask, AskError, literal, one};
@@ -84,12 +84,12 @@ impl Watching {
 
     async fn watch(&mut self) -> Result<Ended, AskError> {
         let began = one(&mut self.client, "the time", "SELECT clock_timestamp()").await?;
-        let began = literal(&began);
+        prepare(&mut self.client, self.watched, &literal(&began)).await?;
         let mut ticks = interval(BETWEEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let seen = look(&mut self.client, self.watched, &began).await?;
+            let seen = look(&mut self.client).await?;
             let now = self.began.elapsed();
             if let Some(ended) = self.judge(now, seen) {
                 let end = format!("SELECT pg_terminate_backend({})", self.watched);

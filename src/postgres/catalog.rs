@@ -11,10 +11,16 @@ mod kind;
 mod relation;
 mod routine;
 mod search;
+mod touched;
+
+pub use touched::Mark;
 
 use super::ask::{Ask, AskError, Row, literal};
+use std::collections::BTreeSet;
+
 use crate::schema::{ObjectId, Snapshot};
 use kind::Kind;
+use touched::Touched;
 
 /// Settings that decide how the server writes a definition.
 const PINNED: &[(&str, &str)] = &[
@@ -46,27 +52,79 @@ const ATTEMPTS: usize = 3;
 /// # Errors
 /// When the server does not answer; also after somebody else's DDL has disturbed three attempts.
 pub async fn snapshot(asker: &mut impl Ask, major: u32) -> Result<Snapshot, AskError> {
-    let sql = query(major);
+    assemble(read(asker, &query(major, None)).await?)
+}
+
+/// Reads every object, and when that was: for [`since`].
+///
+/// # Errors
+/// As [`snapshot`].
+pub async fn marked(asker: &mut impl Ask, major: u32) -> Result<(Snapshot, Mark), AskError> {
+    let mark = touched::mark(asker).await?;
+    Ok((snapshot(asker, major).await?, mark))
+}
+
+/// Reads as [`snapshot`], with the same result, but has the server write out only the definitions
+/// that may have changed since `before` was read; the others are taken from there.
+///
+/// # Errors
+/// As [`snapshot`].
+pub async fn since(
+    asker: &mut impl Ask,
+    major: u32,
+    before: &Snapshot,
+    mark: &Mark,
+) -> Result<Snapshot, AskError> {
+    if let Some(touched) = touched::since(asker, mark).await?
+        && let Some(rows) = complete(read(asker, &query(major, Some(&touched))).await?, before)
+    {
+        return assemble(rows);
+    }
+    snapshot(asker, major).await
+}
+
+/// Fills in the definitions that were left out; `None` if there is one that was not there before.
+fn complete(mut rows: Vec<Row>, before: &Snapshot) -> Option<Vec<Row>> {
+    let partial: BTreeSet<&str> = kinds()
+        .iter()
+        .filter(|kind| kind.has_key())
+        .map(|kind| kind.name)
+        .collect();
+    for row in &mut rows {
+        let [Some(kind), Some(identity), body @ None] = row.as_mut_slice() else {
+            continue;
+        };
+        if partial.contains(kind.as_str()) {
+            let id = ObjectId {
+                kind: kind.clone(),
+                identity: identity.clone(),
+            };
+            *body = Some(before.get(&id)?.to_owned());
+        }
+    }
+    Some(rows)
+}
+
+async fn read(asker: &mut impl Ask, sql: &str) -> Result<Vec<Row>, AskError> {
     let mut attempt = 1;
     loop {
-        match pinned(asker, &sql).await {
+        match pinned(asker, sql).await {
             Err(AskError::Server { code, .. })
                 if attempt < ATTEMPTS && CHANGED_MEANWHILE.contains(&code.as_str()) =>
             {
                 attempt += 1;
             }
-            Err(error) => return Err(error),
-            Ok(rows) => return assemble(rows),
+            answer => return answer,
         }
     }
 }
 
 /// All kinds in one statement, so that they are of one moment.
-fn query(major: u32) -> String {
+fn query(major: u32, touched: Option<&Touched>) -> String {
     let parts: Vec<String> = kinds()
         .iter()
         .filter(|kind| kind.exists_in(major))
-        .map(|kind| kind.query(major))
+        .map(|kind| kind.query(major, touched))
         .collect();
     format!(
         "SELECT k, i, b FROM ({}) f(k, i, b)",
@@ -178,7 +236,9 @@ mod tests {
         };
         assert_eq!(names(13).len() + 2, names(18).len());
         assert!(!names(14).contains(&"parameter_acl") && names(15).contains(&"parameter_acl"));
-        assert!(query(16).contains("colliculocale") && !query(17).contains("colliculocale"));
+        assert!(
+            query(16, None).contains("colliculocale") && !query(17, None).contains("colliculocale")
+        );
     }
 
     #[test]

@@ -159,11 +159,15 @@ pub async fn client(target: &Target, settings: &StartupSettings) -> Result<Clien
 }
 
 /// Settles which of several hosts and addresses is meant, so that every connection of one run
-/// reaches the same server: names are looked up once, `target_session_attrs` is asked once.
+/// reaches the same server: names are looked up once, `target_session_attrs` is asked once. Hands out
+/// the connection on which that was found out.
 ///
 /// # Errors
 /// When no host answers, or none is as asked for.
-pub async fn pin(target: &Target, settings: &StartupSettings) -> Result<Target, ConnectError> {
+pub async fn pin(
+    target: &Target,
+    settings: &StartupSettings,
+) -> Result<(Target, Client), ConnectError> {
     let mut candidates = Vec::new();
     let mut last = None;
     for host in &target.hosts {
@@ -183,8 +187,8 @@ pub async fn pin(target: &Target, settings: &StartupSettings) -> Result<Target, 
                 ..target.clone()
             };
             match fits(&pinned, settings, *wanted).await {
-                Ok(true) => return Ok(pinned),
-                Ok(false) => last = Some(ConnectError::SessionAttributes(host.to_string())),
+                Ok(Some(client)) => return Ok((pinned, client)),
+                Ok(None) => last = Some(ConnectError::SessionAttributes(host.to_string())),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => last = Some(error),
             }
@@ -197,10 +201,10 @@ async fn fits(
     target: &Target,
     settings: &StartupSettings,
     wanted: SessionAttributes,
-) -> Result<bool, ConnectError> {
+) -> Result<Option<Client>, ConnectError> {
     let mut client = client(target, settings).await?;
     let (what, sql) = match wanted {
-        SessionAttributes::Any => return Ok(true),
+        SessionAttributes::Any => return Ok(Some(client)),
         SessionAttributes::ReadWrite | SessionAttributes::ReadOnly => (
             "transaction_read_only",
             "SELECT current_setting('transaction_read_only') = 'on' OR pg_catalog.pg_is_in_recovery()",
@@ -219,7 +223,7 @@ async fn fits(
         SessionAttributes::ReadWrite | SessionAttributes::Primary => "f",
         _ => "t",
     };
-    Ok(answer == wanted)
+    Ok((answer == wanted).then_some(client))
 }
 
 async fn raw_at(

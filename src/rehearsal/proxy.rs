@@ -168,7 +168,7 @@ impl Rehearsal {
         self.upstream_pid
     }
 
-    /// How far it is.
+    /// How far it is: to be looked at, since nobody is woken when it changes.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()

@@ -7,7 +7,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{Link, Pod, Record, evidence};
+use super::{Folders, Link, Pod, Record, evidence};
 use crate::dock::before::Before;
 use crate::dock::command::Command;
 use crate::dock::console::Console;
@@ -26,6 +26,8 @@ const REHEARSAL_PORT: u16 = 6543;
 const LINK_PORT: u16 = 6544;
 /// How long another run may still hold the database.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the witness's mark is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long the runner may take to appear: its image may still have to be pulled.
 const RUNNER_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -61,10 +63,22 @@ async fn serve(pod: &Pod, phase: Phase, console: &Console) -> Result<(), Said> {
         Err(said) => Record::NotStarted(said),
     };
     files::write_json(&pod.folders.record(), &record)?;
-    // The lock outlives the command: it goes with this process.
-    console.stopped().await;
+    // The lock outlives the command: it goes with this process, but for a dry run that passed. Then
+    // the command has ended, nothing is left to be seen, and the upgrade is already waiting.
+    tokio::select! {
+        () = console.stopped() => return Ok(()),
+        () = passed(&pod.folders), if phase == Phase::DryRun => {}
+    }
     drop(lease);
+    console.stopped().await;
     Ok(())
+}
+
+/// Ends when the witness has seen that the dry run passed.
+async fn passed(folders: &Folders) {
+    while !folders.passed().exists() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 async fn attempt(

@@ -8,6 +8,7 @@ use super::{Folders, Pod, Record, evidence};
 use crate::dock::before::Before;
 use crate::dock::link::Ended;
 use crate::dock::record::{DryRun, Said, Upgrade};
+use crate::dock::trouble::chain;
 use crate::dock::{document, files, verify as look};
 use crate::report::{Phase, Report, Summary};
 use crate::verdict::{Environment, Verdict};
@@ -26,6 +27,13 @@ pub async fn verify(pod: &Pod) -> (Report, Vec<u8>) {
     };
     let json = serde_json::to_vec(&report).unwrap_or_default();
     leave_summary(&pod.folders, &report, &json);
+    if phase == Phase::DryRun
+        && report.verdict == Verdict::Passed
+        && let Err(error) = files::write(&pod.folders.passed(), b"")
+    {
+        // The lock is held a little longer then.
+        tracing::warn!(error = %chain(&error), "the mark for the sidecar could not be written");
+    }
     (report, json)
 }
 

@@ -1,5 +1,7 @@
 //! One kind of object: where its rows come from, what they are called, what defines them.
 
+use super::touched::Touched;
+
 /// Excludes objects that only their session sees.
 const PERMANENT: &str = "n.nspname !~ '^pg_(toast|temp)'";
 
@@ -13,6 +15,9 @@ pub(super) struct Kind {
     fields: Vec<Field>,
     from: &'static str,
     conditions: Vec<&'static str>,
+    /// Catalogues and expressions that name what its definition hangs on.
+    keys: Vec<(&'static str, &'static str)>,
+    always: &'static str,
 }
 
 #[derive(Debug, Clone)]
@@ -33,6 +38,8 @@ impl Kind {
             fields: Vec::new(),
             from: "",
             conditions: Vec::new(),
+            keys: Vec::new(),
+            always: "",
         }
     }
 
@@ -131,8 +138,27 @@ impl Kind {
         self
     }
 
-    /// The query for one major version: rows of kind, identity and definition.
-    pub(super) fn query(&self, major: u32) -> String {
+    /// Its definition is another one only when the object that `oid` names in `catalogue` was
+    /// touched. Kinds without a key are read again each time: there are few of them.
+    pub(super) fn key(mut self, catalogue: &'static str, oid: &'static str) -> Self {
+        self.keys.push((catalogue, oid));
+        self
+    }
+
+    /// Which rows are read again each time, although the kind has keys.
+    pub(super) fn always(mut self, sql: &'static str) -> Self {
+        self.always = sql;
+        self
+    }
+
+    /// Whether definitions may be left out.
+    pub(super) fn has_key(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The query for one major version: rows of kind, identity and definition, which is NULL for
+    /// what was not touched.
+    pub(super) fn query(&self, major: u32, touched: Option<&Touched>) -> String {
         let body = self.body.map_or_else(
             || {
                 let fields: Vec<String> = self
@@ -148,6 +174,20 @@ impl Kind {
             },
             str::to_owned,
         );
+        let body = match touched {
+            Some(touched) if self.has_key() => {
+                let mut conditions: Vec<String> = self
+                    .keys
+                    .iter()
+                    .map(|(catalogue, oid)| touched.holds(catalogue, oid))
+                    .collect();
+                if !self.always.is_empty() {
+                    conditions.push(self.always.to_owned());
+                }
+                format!("CASE WHEN {} THEN {body} END", conditions.join(" OR "))
+            }
+            _ => body,
+        };
         let mut sql = format!(
             "SELECT '{}', {}, {body} FROM {}",
             self.name, self.identity, self.from

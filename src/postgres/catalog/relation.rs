@@ -12,6 +12,8 @@ pub(super) fn kinds() -> Vec<Kind> {
             .only("n.nspname !~ '^pg_(toast|temp|toast_temp)' AND (n.oid >= 16384 OR n.nspname IN ('public','pg_catalog','information_schema'))"),
         Kind::new("relation")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(c.relname)")
+            .key("pg_class", "c.oid")
+            .key("pg_class", "c.reltoastrelid")
             .field("kind", "c.relkind")
             .field("pers", "c.relpersistence")
             .field("owner", "pg_get_userbyid(c.relowner)")
@@ -39,7 +41,8 @@ pub(super) fn kinds() -> Vec<Kind> {
             .permanent(),
         Kind::new("column")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(c.relname)||'.'||quote_ident(a.attname)")
-            .field("pos", "row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum)")
+            .key("pg_class", "c.oid")
+            .field("pos", "(SELECT count(*) FROM pg_attribute o WHERE o.attrelid=a.attrelid AND o.attnum BETWEEN 1 AND a.attnum AND NOT o.attisdropped)")
             .field("type", "format_type(a.atttypid,a.atttypmod)")
             .field("notnull", "nullif(a.attnotnull,false)")
             .field("default", "CASE WHEN a.atthasdef THEN pg_get_expr(d.adbin,d.adrelid) END")
@@ -59,6 +62,9 @@ pub(super) fn kinds() -> Vec<Kind> {
             .permanent(),
         Kind::new("constraint")
             .identity("coalesce(quote_ident(n.nspname)||'.'||quote_ident(c.relname), co.contypid::regtype::text)||' '||quote_ident(co.conname)")
+            .key("pg_constraint", "co.oid")
+            .key("pg_class", "co.conrelid")
+            .key("pg_type", "co.contypid")
             .field("type", "co.contype")
             .field("defn", "pg_get_constraintdef(co.oid)")
             .field("deferrable", "nullif(co.condeferrable,false)")
@@ -76,6 +82,8 @@ pub(super) fn kinds() -> Vec<Kind> {
             .permanent(),
         Kind::new("index")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(c.relname)")
+            .key("pg_class", "i.indexrelid")
+            .key("pg_class", "i.indrelid")
             .field("defn", "pg_get_indexdef(i.indexrelid)")
             .field("valid", "nullif(i.indisvalid,true)")
             .field("ready", "nullif(i.indisready,true)")
@@ -90,6 +98,7 @@ pub(super) fn kinds() -> Vec<Kind> {
             .permanent(),
         Kind::new("sequence")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(c.relname)")
+            .key("pg_class", "s.seqrelid")
             .field("type", "s.seqtypid::regtype::text")
             .field("start", "s.seqstart")
             .field("inc", "s.seqincrement")
@@ -102,6 +111,8 @@ pub(super) fn kinds() -> Vec<Kind> {
             .permanent(),
         Kind::new("trigger")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(c.relname)||' '||quote_ident(t.tgname)")
+            .key("pg_trigger", "t.oid")
+            .key("pg_class", "t.tgrelid")
             .field("defn", "pg_get_triggerdef(t.oid)")
             .field("enabled", "nullif(t.tgenabled,'O')")
             .field("clone", "CASE WHEN t.tgparentid<>0 THEN true END")

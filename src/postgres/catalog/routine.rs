@@ -14,6 +14,7 @@ pub(super) fn kinds() -> Vec<Kind> {
             .from("pg_event_trigger"),
         Kind::new("routine")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(p.proname)||'('||pg_get_function_identity_arguments(p.oid)||')'")
+            .key("pg_proc", "p.oid")
             .field("kind", "p.prokind")
             .field("owner", "pg_get_userbyid(p.proowner)")
             .acl("p.proacl", "'f'", "p.proowner")
@@ -25,6 +26,9 @@ pub(super) fn kinds() -> Vec<Kind> {
             .permanent(),
         Kind::new("type")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(t.typname)")
+            .key("pg_type", "t.oid")
+            // Its multirange type depends on a range, not the other way round.
+            .always("t.typtype='r'")
             .field("typtype", "t.typtype")
             .field("owner", "pg_get_userbyid(t.typowner)")
             .acl("t.typacl", "'T'", "t.typowner")

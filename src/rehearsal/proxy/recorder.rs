@@ -61,7 +61,7 @@ impl Recorder {
 
     /// A client came in.
     pub(super) fn joined(&mut self) {
-        self.progress.send_modify(|progress| progress.clients += 1);
+        self.show(|progress| progress.clients += 1);
     }
 
     /// Keeps a note.
@@ -74,7 +74,7 @@ impl Recorder {
                 text,
             } => {
                 let now = Instant::now();
-                self.progress.send_modify(|progress| {
+                self.show(|progress| {
                     progress.statements += 1;
                     progress.current = Some((text.clone(), now));
                 });
@@ -115,8 +115,16 @@ impl Recorder {
             }
             statement.micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         }
-        self.progress
-            .send_modify(|progress| progress.current = None);
+        self.show(|progress| progress.current = None);
+    }
+
+    /// Wakes nobody: whoever watches looks now and then, which costs less than being told of every
+    /// statement.
+    fn show(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_if_modified(|progress| {
+            change(progress);
+            false
+        });
     }
 
     /// The worse of two verdicts stays; of equals the first.

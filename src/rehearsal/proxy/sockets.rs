@@ -24,7 +24,7 @@ use crate::postgres::connect::Stream;
 use crate::rehearsal::transaction::{
     Answer, ClientId, Event, Output, Question, Surroundings, Welcome,
 };
-use crate::rehearsal::wire::{FrameDecoder, WireError};
+use crate::rehearsal::wire::FrameDecoder;
 
 /// With more than this waiting to be written on one side, the other side is not read.
 const HIGH_WATER: usize = 256 * 1024;
@@ -155,6 +155,9 @@ impl Sockets {
         if std::mem::take(&mut output.cancel) {
             (self.cancel)();
         }
+        if let Some(event) = self.at_hand(output) {
+            return Poll::Ready(event);
+        }
         self.write_clients(cx, output);
         if self.upstream.write(cx, &mut output.upstream).is_err() {
             self.upstream.closed = true;
@@ -163,17 +166,14 @@ impl Sockets {
         if let Some(event) = self.ready.pop_front() {
             return Poll::Ready(event);
         }
-        let room = output
-            .clients
-            .values()
-            .all(|outlet| outlet.bytes.len() < HIGH_WATER);
-        if room && let Poll::Ready(event) = self.upstream.read(cx) {
+        if is_room_below(output)
+            && let Poll::Ready(event) = self.upstream.read(cx)
+        {
             return Poll::Ready(event);
         }
         if output.upstream.len() < HIGH_WATER {
             for (id, connection) in &mut self.clients {
-                let outlet = output.clients.get(id);
-                if outlet.is_some_and(|outlet| outlet.full || outlet.close) {
+                if !may_speak(output, *id) {
                     continue;
                 }
                 if let Poll::Ready(event) = connection.read(*id, cx) {
@@ -190,6 +190,29 @@ impl Sockets {
             return Poll::Ready(self.request(request));
         }
         self.patience.poll(cx, output.waiting)
+    }
+
+    /// What was read already, before anything is written: all the answers that came in one read
+    /// leave in one write, and so do all the messages of a batch.
+    fn at_hand(&mut self, output: &Output) -> Option<Event> {
+        if let Some(event) = self.ready.pop_front() {
+            return Some(event);
+        }
+        if is_room_below(output)
+            && let Some(event) = self.upstream.decode()
+        {
+            return Some(event);
+        }
+        if output.upstream.len() < HIGH_WATER {
+            for (id, connection) in &mut self.clients {
+                if may_speak(output, *id)
+                    && let Some(event) = connection.decode(*id)
+                {
+                    return Some(event);
+                }
+            }
+        }
+        None
     }
 
     /// Writes what there is, forgets who is gone.
@@ -273,6 +296,22 @@ impl Sockets {
     }
 }
 
+/// Clients take what upstream says.
+fn is_room_below(output: &Output) -> bool {
+    output
+        .clients
+        .values()
+        .all(|outlet| outlet.bytes.len() < HIGH_WATER)
+}
+
+/// The core has let the client in, and takes what it says.
+fn may_speak(output: &Output, id: ClientId) -> bool {
+    output
+        .clients
+        .get(&id)
+        .is_some_and(|outlet| !outlet.full && !outlet.close)
+}
+
 impl Surroundings for Sockets {
     fn next(&mut self, output: &mut Output) -> impl Future<Output = Event> + Send {
         poll_fn(move |cx| self.poll(cx, output))
@@ -287,15 +326,20 @@ impl Upstream {
         write(Pin::new(&mut self.stream), cx, bytes)
     }
 
+    /// The next piece of what was read.
+    fn decode(&mut self) -> Option<Event> {
+        match self.decoder.decode(&mut self.buffer) {
+            Ok(Some(piece)) => return Some(Event::Upstream(piece)),
+            Ok(None) => {}
+            Err(_) => self.closed = true,
+        }
+        self.closed.then_some(Event::UpstreamClosed)
+    }
+
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
-            match self.decoder.decode(&mut self.buffer) {
-                Ok(Some(piece)) => return Poll::Ready(Event::Upstream(piece)),
-                Ok(None) => {}
-                Err(_) => self.closed = true,
-            }
-            if self.closed {
-                return Poll::Ready(Event::UpstreamClosed);
+            if let Some(event) = self.decode() {
+                return Poll::Ready(event);
             }
             self.buffer.reserve(CHUNK);
             match ready!(poll_read_buf(
@@ -315,18 +359,27 @@ impl Connection {
         write(Pin::new(&mut self.stream), cx, bytes)
     }
 
+    /// The next piece of what was read.
+    fn decode(&mut self, id: ClientId) -> Option<Event> {
+        if self.left {
+            return None;
+        }
+        match self.decoder.decode(&mut self.buffer) {
+            Ok(piece) => piece.map(|piece| Event::Client(id, piece)),
+            Err(_) => {
+                self.left = true;
+                Some(Event::Left(id))
+            }
+        }
+    }
+
     fn read(&mut self, id: ClientId, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
+            if let Some(event) = self.decode(id) {
+                return Poll::Ready(event);
+            }
             if self.left {
                 return Poll::Pending;
-            }
-            match self.decoder.decode(&mut self.buffer) {
-                Ok(Some(piece)) => return Poll::Ready(Event::Client(id, piece)),
-                Ok(None) => {}
-                Err(WireError::UnknownMessage { .. } | _) => {
-                    self.left = true;
-                    return Poll::Ready(Event::Left(id));
-                }
             }
             self.buffer.reserve(CHUNK);
             match ready!(poll_read_buf(
