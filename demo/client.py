@@ -16,7 +16,7 @@ while True:
     for _ in range(20):
         requests += 1
         try:
-            connection = http.client.HTTPConnection(host, timeout=5)
+            connection = http.client.HTTPConnection(host, timeout=10)
             connection.request("GET", "/healthz")
             answer = connection.getresponse()
             body = json.loads(answer.read())

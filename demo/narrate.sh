@@ -7,19 +7,30 @@ else
 fi
 
 chapter() { printf '\n%s━━ %s%s\n' "$bold" "$*" "$plain"; }
-say() { printf '%s\n' "$*"; }
+command_line() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; }
 good() { printf '%s✓ %s%s\n' "$green" "$*" "$plain"; }
 wrong() {
+  trap - ERR
   printf '%s✗ %s%s\n' "$red" "$*" "$plain" >&2
   exit 1
 }
+# Nothing fails without a word, nor with two: a subshell leaves it to its parent.
+set -E
+trap '((BASH_SUBSHELL)) || wrong "${BASH_SOURCE[0]##*/}, line $LINENO: this should have succeeded"' ERR
 
-# shows COMMAND…: runs it before the reader's eyes.
+# The output of a command below its line, without the lines of the migration tool itself.
+below() {
+  sed -u -e '/^Traceback /,/^(Background on/d' -e '/^INFO /d' -e '/^ *Last lines of the command$/,/^ *$/c\[…]\n' |
+    sed -u 's/^./    &/'
+}
+
+# shows COMMAND…: runs it before the reader's eyes, as he could type it.
 shows() {
   local line="$*"
+  [[ $line != *"'"* && $line == *[{\(\"]* ]] && line=$(printf "%s " "${@:1:$#-1}")"'${*: -1}'"
   line=${line/#ours/kubectl}
-  printf '%s$ %s%s\n' "$dim" "${line#report_of }" "$plain"
-  "$@" 2>&1 | sed 's/^/    /'
+  command_line "${line//$root\//}"
+  "$@" 2>&1 | below
 }
 
 # ends CODE COMMAND…: as `shows`, and the exit code must be CODE.

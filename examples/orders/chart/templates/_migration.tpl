@@ -9,4 +9,8 @@ spec:
   database:
     urlFrom:
       secretKeyRef: {name: {{ .Values.database.secret }}, key: {{ .Values.database.key }}}
+  dryRun:
+    budgets:
+      # So long may a request wait behind the rehearsal; clients and readiness probes of this service have more patience.
+      blocking: 4s
 {{- end }}
