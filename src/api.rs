@@ -28,7 +28,8 @@ pub use migration::{
 };
 pub use names::{
     CATEGORY, DEFAULT_EXPOSED_URL, FIELD_MANAGER, FINALIZER, GATE, LABEL_MIGRATION, LABEL_PHASE,
-    RELEASE_ANNOTATION, RETRY_ANNOTATION, RunPhase, WAIT_FIELD_MANAGER, job_name, run_id,
+    RELEASE_ANNOTATION, RETRY_ANNOTATION, RunPhase, UPGRADE_GATE, WAIT_FIELD_MANAGER, job_name,
+    run_id,
 };
 pub use quantity::{Bytes, Duration, QuantityError};
 pub use schema::{crd, crd_yaml};

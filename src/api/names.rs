@@ -8,6 +8,10 @@ pub const CATEGORY: &str = "drydock";
 /// The scheduling gate that a pod template carries to wait for its migration.
 pub const GATE: &str = "drydock.dev/migration";
 
+/// The scheduling gate of an upgrade's pod. It is removed once the Job's UID is on record, so a Job
+/// that is gone and was never recorded has never run anything.
+pub const UPGRADE_GATE: &str = "drydock.dev/upgrade";
+
 /// The label that names the Migration: on pods that wait for it, and on its Jobs and their pods.
 pub const LABEL_MIGRATION: &str = "drydock.dev/migration";
 

@@ -43,7 +43,7 @@ pub const EVIDENCE_LOST: &str = "EvidenceLost";
 pub const ENVIRONMENT: &str = "Environment";
 /// The database changed between dry run and upgrade, more often than it was rehearsed again.
 pub const DRIFT: &str = "Drift";
-/// The dry run was interrupted; it was rolled back.
+/// The run was interrupted: a dry run was rolled back, an upgrade was not started.
 pub const INTERRUPTED: &str = "Interrupted";
 /// The dry run's pod is gone, or ended without a verdict.
 pub const DRY_RUN_LOST: &str = "DryRunLost";

@@ -5,6 +5,7 @@
 //! is written before its effects are performed; intent is therefore on record before a Job exists.
 
 mod advance;
+mod attempt;
 mod decide;
 mod effect;
 mod pods;

@@ -8,7 +8,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{Context, ControllerError, error::chain};
-use crate::api::{FIELD_MANAGER, FINALIZER, GATE, Migration, RunPhase, pod, run_id};
+use crate::api::{FIELD_MANAGER, FINALIZER, GATE, Migration, RunPhase, UPGRADE_GATE, pod, run_id};
 use crate::operator::pipeline::{Decision, Effect, World, transitions};
 use crate::operator::resources::{JobInput, disruption_budget, job, report_config_map};
 use crate::report::{Report, Summary};
@@ -74,7 +74,9 @@ pub(super) async fn apply(
     for some in gates.chunks(OPENED_AT_A_TIME) {
         let mut opening = Vec::new();
         for gate in some {
-            opening.push(open_gate(context, world, gate));
+            if let Effect::OpenGate { pod, uid, index } = gate {
+                opening.push(remove_gate(context, world, pod, uid, *index, GATE));
+            }
         }
         futures::future::try_join_all(opening).await?;
         acted = Acted::Something;
@@ -109,6 +111,9 @@ async fn perform(
             }
             create_job(context, world, migration, RunPhase::Upgrade, Some(evidence)).await
         }
+        Effect::StartUpgrade {
+            pod, uid, index, ..
+        } => remove_gate(context, world, pod, uid, *index, UPGRADE_GATE).await,
         Effect::DeleteJob { name, uid } => {
             let params = DeleteParams::background().preconditions(Preconditions {
                 uid: Some(uid.clone()),
@@ -135,7 +140,9 @@ async fn perform(
                 .delete(name, &DeleteParams::default())
                 .await,
         ),
-        Effect::OpenGate { .. } => open_gate(context, world, effect).await,
+        Effect::OpenGate { pod, uid, index } => {
+            remove_gate(context, world, pod, uid, *index, GATE).await
+        }
     }
 }
 
@@ -257,19 +264,19 @@ async fn store_report(
     }
 }
 
-async fn open_gate(
+/// Removes that gate, at that position, from that very pod; nothing when it is not there any more.
+async fn remove_gate(
     context: &Context,
     world: &World,
-    effect: &Effect,
+    pod: &str,
+    uid: &str,
+    index: usize,
+    gate: &str,
 ) -> Result<Acted, ControllerError> {
-    let Effect::OpenGate { pod, uid, index } = effect else {
-        return Ok(Acted::Nothing);
-    };
     let path = format!("/spec/schedulingGates/{index}");
-    // The tests make sure that it is this pod, and our gate.
     let patch = serde_json::from_value(json!([
         {"op": "test", "path": "/metadata/uid", "value": uid},
-        {"op": "test", "path": format!("{path}/name"), "value": GATE},
+        {"op": "test", "path": format!("{path}/name"), "value": gate},
         {"op": "remove", "path": path},
     ]))
     .map_err(|error| ControllerError::Write {
@@ -281,7 +288,7 @@ async fn open_gate(
         .await;
     match patched {
         Ok(_) => {
-            tracing::info!(pod, "gate removed");
+            tracing::info!(pod, gate, "gate removed");
             Ok(Acted::Something)
         }
         // It is gone, or another, or without the gate by now.

@@ -25,6 +25,8 @@ const GRACE: SignedDuration = SignedDuration::from_secs(5);
 pub(super) enum Stage {
     /// The Job is to be created.
     Pending(RunPhase),
+    /// The upgrade's Job is on record, and its pod waits for the word to start.
+    Held(Held),
     /// The Job is being started, or runs; with what keeps it from starting, if anything.
     Going(RunPhase, Option<Obstacle>),
     /// The dry run passed; nothing else has been begun.
@@ -33,6 +35,14 @@ pub(super) enum Stage {
     Ended(RunPhase, Outcome),
     /// The upgrade landed where it should.
     Upgraded,
+}
+
+/// The pod of an upgrade that has not begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) pod: String,
+    pub(super) uid: String,
+    pub(super) index: usize,
 }
 
 /// A problem, and whether it has lasted long enough to call for a person.
@@ -81,6 +91,8 @@ fn job(
 ) -> Stage {
     if record.outcome.is_none() {
         let job = match (world.job(&record.name), &record.uid) {
+            // Whether it was never created, or is gone again, it has run nothing that could not be
+            // run again: an upgrade's pod starts only after its Job's UID is on record.
             (None, None) => return Stage::Pending(phase),
             (Some(job), Some(uid)) if job.uid == *uid => Some(job),
             (Some(job), None) => {
@@ -93,6 +105,7 @@ fn job(
             || Looked::Over(lost(world, phase, "its Job is gone")),
             |job| look(world, next, run, phase, job),
         ) {
+            Looked::Held(held) => return Stage::Held(held),
             Looked::Going(obstacle) => return Stage::Going(phase, obstacle),
             Looked::Over(outcome) => record.outcome = Some(outcome),
         }
@@ -106,6 +119,7 @@ fn job(
 }
 
 enum Looked {
+    Held(Held),
     Going(Option<Obstacle>),
     Over(Outcome),
 }
@@ -130,6 +144,16 @@ fn look(
         next.wake(Duration::from_secs(2));
         return Looked::Going(obstacle(world, next, job.created, job.event.clone()));
     };
+    if let Some(index) = pod.gate
+        && !given_up
+        && !pod.deleting
+    {
+        return Looked::Held(Held {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            index,
+        });
+    }
     match pod.progress() {
         Progress::Going => Looked::Going(obstacle(world, next, pod.created, job.event.clone())),
         Progress::Blocked(problem) => {
@@ -141,6 +165,9 @@ fn look(
         Progress::Silent(_) if phase == RunPhase::DryRun && !given_up => {
             next.wake(Duration::from_secs(2));
             Looked::Going(None)
+        }
+        Progress::Silent(why) if pod.was_stopped_before_the_command() => {
+            Looked::Over(not_started(world, phase, &why))
         }
         Progress::Silent(why) => Looked::Over(lost(world, phase, &why)),
     }
@@ -186,14 +213,26 @@ fn lost(world: &World, phase: RunPhase, why: &str) -> Outcome {
     }
 }
 
+/// `prepare` was ended from outside, so the command was not started.
+fn not_started(world: &World, phase: RunPhase, why: &str) -> Outcome {
+    Outcome {
+        reason: reason::ENVIRONMENT.to_owned(),
+        message: format!("the command was not started: {why}"),
+        ..lost(world, phase, why)
+    }
+}
+
 /// `prepare` ended the run before the command was started; there is no report.
 fn refused(world: &World, run: &Run, phase: RunPhase, summary: &Summary) -> Outcome {
     if let Err(why) = belongs(world, run, phase, summary) {
         return lost(world, phase, &why);
     }
     let mut outcome = outcome_of(world, phase, summary);
-    if matches!(outcome.reason.as_str(), reason::PASSED | reason::UPGRADED) {
-        outcome.reason = reason::ENVIRONMENT.to_owned();
+    match outcome.reason.as_str() {
+        reason::PASSED | reason::UPGRADED => outcome.reason = reason::ENVIRONMENT.to_owned(),
+        // Whatever ended `prepare`, nothing was upgraded.
+        reason::UPGRADE_UNKNOWN => outcome.reason = reason::INTERRUPTED.to_owned(),
+        _ => {}
     }
     outcome
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::advance::{Next, Obstacle, Stage, advance, is_busy, verified};
+use super::advance::{Held, Next, Obstacle, Stage, advance, is_busy, verified};
+use super::attempt::{Again, again, begin, busy, has_evidence, may_have_landed, upgrade_again};
 use super::effect::{Decision, Effect};
 use super::release::{self, Grounds, is_released};
 use super::standing::{self, Standing};
 use super::world::World;
 use crate::api::{
-    FINALIZER, InputDigest, JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, commands_digest,
-    input_digest, job_name, reason,
+    FINALIZER, JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, commands_digest, input_digest,
+    job_name, reason,
 };
 use crate::operator::gate;
 use crate::verdict::Verified;
@@ -34,7 +35,7 @@ pub fn decide(world: &World) -> Decision {
     } else {
         first_look(world, &mut next);
         let standing = proceed(world, &mut next);
-        end_stray_dry_runs(world, &mut next);
+        end_stray_runs(world, &mut next);
         keep_finalizer_only_for_an_upgrade(world, &mut next);
         release::forget(&mut next.status, world);
         open_gates(world, &mut next);
@@ -132,8 +133,9 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
 fn go_on(world: &World, next: &mut Next, stage: Stage, retry: bool) -> Standing {
     let suspended = world.migration.spec.suspend;
     match stage {
-        Stage::Pending(_) if suspended => Standing::Suspended,
+        Stage::Pending(_) | Stage::Held(_) if suspended => Standing::Suspended,
         Stage::Pending(phase) => create(world, next, phase),
+        Stage::Held(held) => start(world, next, held),
         Stage::Going(RunPhase::DryRun, Some(Obstacle { lasting: true, .. }))
             if retry && !suspended =>
         {
@@ -147,6 +149,11 @@ fn go_on(world: &World, next: &mut Next, stage: Stage, retry: bool) -> Standing 
         Stage::Passed => passed(world, next),
         // Released in the present decision at the latest.
         Stage::Upgraded => Standing::Released(reason::UPGRADED),
+        Stage::Ended(RunPhase::Upgrade, outcome)
+            if retry && !suspended && may_have_landed(&outcome) && has_evidence(world, next) =>
+        {
+            upgrade_again(world, next)
+        }
         Stage::Ended(..) if retry && !suspended => again(world, next, Again::Asked),
         Stage::Ended(phase, outcome) if is_busy(&outcome) => busy(world, next, phase, outcome),
         Stage::Ended(RunPhase::Upgrade, outcome)
@@ -162,7 +169,7 @@ fn go_on(world: &World, next: &mut Next, stage: Stage, retry: bool) -> Standing 
     }
 }
 
-fn passed(world: &World, next: &mut Next) -> Standing {
+pub(super) fn passed(world: &World, next: &mut Next) -> Standing {
     let Some(run) = next.status.run.clone() else {
         return Standing::Suspended;
     };
@@ -195,12 +202,34 @@ fn passed(world: &World, next: &mut Next) -> Standing {
             outcome: None,
         });
     }
-    start_upgrade(next, evidence)
+    create_upgrade(next, evidence)
 }
 
-fn start_upgrade(next: &mut Next, evidence: Verified) -> Standing {
+fn create_upgrade(next: &mut Next, evidence: Verified) -> Standing {
     next.effects.push(Effect::AddFinalizer);
     next.effects.push(Effect::CreateUpgradeJob { evidence });
+    Standing::Upgrading {
+        obstacle: None,
+        superseded: false,
+    }
+}
+
+/// The upgrade's Job is on record: from here on it counts as started.
+fn start(world: &World, next: &mut Next, held: Held) -> Standing {
+    let evidence = match &next.status.run {
+        Some(run) => verified(world, run),
+        None => return Standing::Suspended,
+    };
+    let evidence = match evidence {
+        Ok(evidence) => evidence,
+        Err(why) => return evidence_lost(world, next, RunPhase::DryRun, &why),
+    };
+    next.effects.push(Effect::StartUpgrade {
+        pod: held.pod,
+        uid: held.uid,
+        index: held.index,
+        evidence,
+    });
     Standing::Upgrading {
         obstacle: None,
         superseded: false,
@@ -225,7 +254,7 @@ fn create(world: &World, next: &mut Next, phase: RunPhase) -> Standing {
         RunPhase::DryRun => next.effects.push(Effect::CreateDryRunJob),
         RunPhase::Upgrade => match verified(world, &run) {
             Ok(evidence) => {
-                start_upgrade(next, evidence);
+                create_upgrade(next, evidence);
             }
             Err(why) => return evidence_lost(world, next, RunPhase::DryRun, &why),
         },
@@ -237,99 +266,6 @@ fn create(world: &World, next: &mut Next, phase: RunPhase) -> Standing {
             obstacle: None,
             superseded: false,
         },
-    }
-}
-
-/// Starts the first dry run of an input.
-fn begin(world: &World, next: &mut Next, input: InputDigest, commands: String) -> Standing {
-    let attempt = 1 + latest_attempt(world, &input);
-    next.status.run = Some(Run {
-        image: world.migration.spec.image.clone(),
-        commands,
-        attempt,
-        drifts: 0,
-        busy: 0,
-        started: world.now,
-        dry_run: Some(JobRecord {
-            name: job_name(name_of(world), RunPhase::DryRun, &input, attempt),
-            uid: None,
-            outcome: None,
-        }),
-        upgrade: None,
-        evidence: None,
-        before: None,
-        predicted: None,
-        admitted: None,
-        image_id: None,
-        input_digest: input,
-    });
-    next.effects.push(Effect::CreateDryRunJob);
-    Standing::DryRunning { obstacle: None }
-}
-
-enum Again {
-    /// A person asked for it, or nobody was hurt.
-    Asked,
-    /// The database changed before the upgrade.
-    Drifted,
-    /// Another run held the database.
-    Busy,
-}
-
-/// Starts another attempt at the same input with a new dry run.
-fn again(world: &World, next: &mut Next, why: Again) -> Standing {
-    let Some(old) = next.status.run.take() else {
-        return Standing::Suspended;
-    };
-    let attempt = 1 + latest_attempt(world, &old.input_digest).max(old.attempt);
-    let standing = begin(world, next, old.input_digest, old.commands);
-    if let Some(run) = &mut next.status.run {
-        run.attempt = attempt;
-        run.dry_run = Some(JobRecord {
-            name: job_name(name_of(world), RunPhase::DryRun, &run.input_digest, attempt),
-            uid: None,
-            outcome: None,
-        });
-        run.started = old.started;
-        match why {
-            Again::Asked => run.started = world.now,
-            Again::Drifted => run.drifts = old.drifts + 1,
-            Again::Busy => {
-                run.drifts = old.drifts;
-                run.busy = old.busy + 1;
-            }
-        }
-    }
-    standing
-}
-
-/// Another run held the database: wait, then try again. An upgrade keeps its evidence.
-fn busy(world: &World, next: &mut Next, phase: RunPhase, outcome: Outcome) -> Standing {
-    if world.migration.spec.suspend {
-        return Standing::Suspended;
-    }
-    let times = next.status.run.as_ref().map_or(0, |run| run.busy);
-    let pause = Duration::from_secs(2 << times.min(4));
-    let waited = Duration::try_from(world.now.duration_since(outcome.at)).unwrap_or_default();
-    if waited < pause {
-        next.wake(pause.saturating_sub(waited));
-        return Standing::Busy { phase, outcome };
-    }
-    match phase {
-        RunPhase::DryRun => again(world, next, Again::Busy),
-        RunPhase::Upgrade => {
-            let latest = next
-                .status
-                .run
-                .as_ref()
-                .map_or(0, |run| latest_attempt(world, &run.input_digest));
-            if let Some(run) = &mut next.status.run {
-                run.attempt = 1 + latest.max(run.attempt);
-                run.busy += 1;
-                run.upgrade = None;
-            }
-            passed(world, next)
-        }
     }
 }
 
@@ -405,18 +341,22 @@ fn evidence_lost(world: &World, next: &mut Next, phase: RunPhase, why: &str) -> 
     }
 }
 
-/// A dry run that is not the present run's is of no use to anybody.
-fn end_stray_dry_runs(world: &World, next: &mut Next) {
-    let wanted = next
-        .status
-        .run
-        .as_ref()
-        .and_then(|run| run.dry_run.as_ref())
-        .map(|record| record.name.as_str());
+/// A dry run that is not the present run's is of no use to anybody, nor is an upgrade that was
+/// superseded before it was started.
+fn end_stray_runs(world: &World, next: &mut Next) {
+    let run = next.status.run.clone();
     for job in &world.jobs {
         let over = job.failed || job.complete || job.deleting;
-        let dry_run = job.owned && job.phase == Some(RunPhase::DryRun);
-        if dry_run && !over && Some(job.name.as_str()) != wanted {
+        let useless = match job.phase {
+            Some(RunPhase::DryRun) => true,
+            Some(RunPhase::Upgrade) => job.pod.as_ref().is_some_and(|pod| pod.gate.is_some()),
+            None => false,
+        };
+        let wanted = job
+            .phase
+            .and_then(|phase| run.as_ref()?.job(phase))
+            .is_some_and(|record| record.name == job.name);
+        if job.owned && useless && !over && !wanted {
             next.effects.push(Effect::DeleteJob {
                 name: job.name.clone(),
                 uid: job.uid.clone(),
@@ -494,28 +434,6 @@ fn take_retry(world: &World, next: &mut Next) -> bool {
     new
 }
 
-/// The greatest attempt of that input that left a trace under this Migration's name.
-fn latest_attempt(world: &World, input: &InputDigest) -> u32 {
-    let names = world
-        .jobs
-        .iter()
-        .map(|job| job.name.as_str())
-        .chain(world.kept.iter().map(|(name, _)| name.as_str()));
-    let migration = name_of(world);
-    names
-        .filter_map(|name| {
-            let rest = name.strip_prefix(migration)?.strip_prefix('-')?;
-            let (phase, rest) = rest.split_once('-')?;
-            RunPhase::parse(phase)?;
-            rest.strip_prefix(input.short())?
-                .strip_prefix('-')?
-                .parse::<u32>()
-                .ok()
-        })
-        .max()
-        .unwrap_or(0)
-}
-
 fn with_run<T>(
     world: &World,
     next: &mut Next,
@@ -541,6 +459,6 @@ fn has_finalizer(world: &World) -> bool {
         .any(|finalizer| finalizer == FINALIZER)
 }
 
-fn name_of(world: &World) -> &str {
+pub(super) fn name_of(world: &World) -> &str {
     world.migration.metadata.name.as_deref().unwrap_or_default()
 }

@@ -15,12 +15,23 @@ pub enum Effect {
     RemoveFinalizer,
     /// Start the dry run that the status names.
     CreateDryRunJob,
-    /// Start the upgrade that the status names.
+    /// Create the Job of the upgrade that the status names. Its pod waits at a gate of its own.
     CreateUpgradeJob {
         /// The dry run that passed. Nothing else can be upgraded.
         evidence: Verified,
     },
-    /// End a dry run that nobody waits for any more.
+    /// Start the upgrade whose Job is on record: remove the gate from its pod.
+    StartUpgrade {
+        /// The pod.
+        pod: String,
+        /// Its UID.
+        uid: String,
+        /// The gate's position.
+        index: usize,
+        /// The dry run that passed.
+        evidence: Verified,
+    },
+    /// End a dry run that nobody waits for any more, or an upgrade that was never started.
     DeleteJob {
         /// Its name.
         name: String,

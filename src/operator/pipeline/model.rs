@@ -22,6 +22,8 @@ pub(super) enum Going {
     NothingToDo,
     /// `prepare` says this, and the command is never started.
     Refuses(Verdict),
+    /// `prepare` is killed.
+    Dies,
     /// The pod cannot start.
     CannotStart,
     /// The pod vanishes while the command runs.
@@ -42,8 +44,8 @@ pub(super) struct Cluster {
     pub(super) dry_runs: VecDeque<Going>,
     pub(super) upgrades: VecDeque<Going>,
     goings: BTreeMap<String, Going>,
-    /// Names of all upgrade Jobs that were ever created.
-    pub(super) upgrades_created: Vec<String>,
+    /// Names of all upgrades that were ever started.
+    pub(super) upgrades_started: Vec<String>,
     /// Upgrades whose command may still run somewhere.
     pub(super) at_large: Vec<String>,
     pub(super) refuse_jobs: Option<String>,
@@ -74,7 +76,7 @@ impl Cluster {
             dry_runs: VecDeque::new(),
             upgrades: VecDeque::new(),
             goings: BTreeMap::new(),
-            upgrades_created: Vec::new(),
+            upgrades_started: Vec::new(),
             at_large: Vec::new(),
             refuse_jobs: None,
             uids: 0,
@@ -256,11 +258,44 @@ impl Cluster {
                 );
                 self.create(RunPhase::Upgrade);
             }
+            Effect::StartUpgrade {
+                pod,
+                uid,
+                index,
+                evidence,
+            } => {
+                let run = self.status().run.unwrap();
+                assert_eq!(run.evidence.as_ref(), Some(evidence.evidence()));
+                let started = self.jobs.iter_mut().find_map(|job| {
+                    let held = job.pod.as_mut()?;
+                    (held.name == pod && held.uid == uid && held.gate == Some(index)).then(|| {
+                        held.gate = None;
+                        (job.name.clone(), job.uid.clone())
+                    })
+                });
+                let Some((name, uid)) = started else { return };
+                assert_eq!(
+                    run.upgrade.and_then(|upgrade| upgrade.uid),
+                    Some(uid),
+                    "{name} is started before it is on record"
+                );
+                assert!(
+                    !self.upgrades_started.contains(&name),
+                    "the upgrade {name} is started twice"
+                );
+                assert!(
+                    self.at_large.is_empty(),
+                    "{name} is started while {:?} may run",
+                    self.at_large
+                );
+                self.upgrades_started.push(name);
+            }
             Effect::DeleteJob { name, uid } => {
                 let job = self.jobs.iter().find(|job| job.name == name);
                 assert!(
-                    job.is_none_or(|job| job.phase == Some(RunPhase::DryRun)),
-                    "an upgrade is never deleted"
+                    job.is_none_or(|job| job.phase == Some(RunPhase::DryRun)
+                        || !self.upgrades_started.contains(&job.name)),
+                    "an upgrade that was started is never deleted"
                 );
                 self.jobs.retain(|job| job.uid != uid);
             }
@@ -309,19 +344,11 @@ impl Cluster {
         }
         let going = match phase {
             RunPhase::DryRun => self.dry_runs.pop_front(),
-            RunPhase::Upgrade => {
-                assert!(
-                    !self.upgrades_created.contains(&name),
-                    "the upgrade {name} is started twice"
-                );
-                assert!(
-                    self.at_large.is_empty(),
-                    "{name} is started while {:?} may run",
-                    self.at_large
-                );
-                self.upgrades_created.push(name.clone());
-                self.upgrades.pop_front()
-            }
+            // One that was never started does not count.
+            RunPhase::Upgrade => match self.goings.get(&name) {
+                Some(going) => Some(going.clone()),
+                None => self.upgrades.pop_front(),
+            },
         };
         self.goings
             .insert(name.clone(), going.unwrap_or(Going::Says(Verdict::Passed)));
@@ -350,14 +377,26 @@ impl Cluster {
             let Some(phase) = job.phase else { continue };
             let going = self.goings[&job.name].clone();
             let Some(pod) = &mut job.pod else {
-                job.pod = Some(new_pod(&job.name, self.now));
+                job.pod = Some(new_pod(job, self.now));
                 continue;
             };
+            if pod.gate.is_some() {
+                continue;
+            }
             if going == Going::CannotStart {
                 pod.prepare = Step::Waiting {
                     reason: "CreateContainerConfigError".into(),
                     message: "secret \"orders-db\" not found".into(),
                 };
+                continue;
+            }
+            if going == Going::Dies {
+                pod.prepare = Step::Ended {
+                    code: 137,
+                    message: String::new(),
+                };
+                pod.finished = true;
+                job.failed = true;
                 continue;
             }
             if let (Step::Unseen, Going::Refuses(verdict)) = (&pod.prepare, &going) {
@@ -404,9 +443,11 @@ impl Cluster {
     }
 }
 
-fn new_pod(job: &str, now: Timestamp) -> RunPod {
+fn new_pod(job: &ObservedJob, now: Timestamp) -> RunPod {
     RunPod {
-        name: format!("{job}-pod"),
+        name: format!("{}-pod", job.name),
+        uid: format!("{}-pod", job.uid),
+        gate: (job.phase == Some(RunPhase::Upgrade)).then_some(0),
         created: now,
         deleting: false,
         finished: false,

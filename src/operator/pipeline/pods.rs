@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::problem::Problem;
-use crate::api::pod;
+use crate::api::{UPGRADE_GATE, pod};
 use crate::report::Summary;
 
 /// The state of one container.
@@ -38,6 +38,11 @@ pub enum Step {
 pub struct RunPod {
     /// Its name.
     pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The position of [`UPGRADE_GATE`] among its scheduling gates: while it has that, nothing of it
+    /// has run.
+    pub gate: Option<usize>,
     /// When it was created.
     pub created: Timestamp,
     /// Whether it is being deleted.
@@ -96,6 +101,11 @@ impl RunPod {
         let phase = status.and_then(|s| s.phase.as_deref());
         Self {
             name: of.metadata.name.clone().unwrap_or_default(),
+            uid: of.metadata.uid.clone().unwrap_or_default(),
+            gate: spec
+                .into_iter()
+                .flat_map(|s| s.scheduling_gates.iter().flatten())
+                .position(|gate| gate.name == UPGRADE_GATE),
             created: of
                 .metadata
                 .creation_timestamp
@@ -134,8 +144,13 @@ impl RunPod {
     /// run before it could start.
     #[must_use]
     pub fn command_is_over(&self) -> bool {
-        matches!(self.migration, Step::Ended { .. })
-            || matches!(self.prepare, Step::Ended { code, .. } if code != 0)
+        matches!(self.migration, Step::Ended { .. }) || self.was_stopped_before_the_command()
+    }
+
+    /// Whether `prepare` ended otherwise than well, so that nothing was started after it.
+    #[must_use]
+    pub fn was_stopped_before_the_command(&self) -> bool {
+        matches!(self.prepare, Step::Ended { code, .. } if code != 0)
     }
 
     /// Whether the command may have been started.
@@ -152,6 +167,7 @@ impl RunPod {
     #[must_use]
     pub fn waits_in_silence(&self) -> bool {
         !self.finished
+            && self.gate.is_none()
             && self.unschedulable.is_none()
             && matches!(&self.prepare, Step::Unseen | Step::Waiting { .. })
             && self.problem().is_none()

@@ -70,13 +70,12 @@ fn the_intent_is_on_record_before_the_job_exists_and_the_finalizer_before_the_up
         }
         cluster.reconcile(1);
     }
-    assert!(cluster.upgrades_created.is_empty());
     for survives in 1..4 {
         cluster.reconcile(survives);
-        finalizer_first |= cluster.has_finalizer() && cluster.upgrades_created.is_empty();
+        finalizer_first |= cluster.has_finalizer() && cluster.jobs.len() == 1;
     }
     assert!(finalizer_first);
-    assert_eq!(cluster.upgrades_created.len(), 1);
+    assert_eq!(cluster.jobs.len(), 2);
 }
 
 #[test]
@@ -189,7 +188,7 @@ fn an_upgrade_that_vanished_is_unknown_until_a_person_says_retry() {
     cluster.edit_image(V2);
     cluster.run();
     assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
-    assert_eq!(cluster.upgrades_created.len(), 1);
+    assert_eq!(cluster.upgrades_started.len(), 1);
     let status = cluster.status();
     let message = &status.condition(condition::READY).unwrap().message;
     assert!(message.contains("registry.example/orders:v2 waits until a person has looked"));
@@ -225,7 +224,7 @@ fn a_bad_upgrade_keeps_the_gate_shut_and_is_never_repeated_by_itself(
     cluster.sleep(3600);
     cluster.run();
     assert_eq!(cluster.reason(), why);
-    assert_eq!(cluster.upgrades_created.len(), 1);
+    assert_eq!(cluster.upgrades_started.len(), 1);
     assert_eq!(released(&cluster), [""; 0]);
     assert!(cluster.is(condition::STALLED));
     assert!(cluster.is(condition::DRY_RUN_PASSED));
@@ -243,7 +242,7 @@ fn drift_is_rehearsed_again_three_times_and_no_more() {
     cluster.run();
     assert_eq!(cluster.reason(), reason::DRIFT);
     assert!(cluster.is(condition::STALLED));
-    assert_eq!(cluster.upgrades_created.len(), 4);
+    assert_eq!(cluster.upgrades_started.len(), 4);
     let mut once = Cluster::new();
     once.upgrades.push_back(Going::Refuses(Verdict::Drift));
     once.run();
@@ -329,7 +328,7 @@ fn a_report_that_cannot_be_fetched_is_never_a_pass() {
     cluster.dry_runs.push_back(Going::Mute);
     cluster.run();
     assert_eq!(cluster.reason(), reason::EVIDENCE_LOST);
-    assert!(cluster.upgrades_created.is_empty());
+    assert!(cluster.upgrades_started.is_empty());
 
     let mut cluster = Cluster::new();
     cluster.upgrades.push_back(Going::Mute);
@@ -353,7 +352,7 @@ fn evidence_that_vanished_before_the_upgrade_starts_none() {
     cluster.suspend(false);
     cluster.run();
     assert_eq!(cluster.reason(), reason::EVIDENCE_LOST);
-    assert!(cluster.upgrades_created.is_empty());
+    assert!(cluster.upgrades_started.is_empty());
 }
 
 #[test]
@@ -366,15 +365,123 @@ fn a_job_that_is_missing_is_never_created_anew() {
         }
         cluster.settle();
         cluster.jobs.retain(|job| job.phase != Some(phase));
-        let created = cluster.upgrades_created.len();
+        let created = cluster.upgrades_started.len();
         cluster.run();
         let expected = match phase {
             RunPhase::DryRun => reason::DRY_RUN_LOST,
             RunPhase::Upgrade => reason::UPGRADE_UNKNOWN,
         };
         assert_eq!(cluster.reason(), expected);
-        assert_eq!(cluster.upgrades_created.len(), created);
+        assert_eq!(cluster.upgrades_started.len(), created);
     }
+}
+
+/// The upgrade's Job exists, and the controller has died before it wrote down which one it is.
+fn unrecorded() -> Cluster {
+    let mut cluster = Cluster::new();
+    while !cluster
+        .jobs
+        .iter()
+        .any(|job| job.phase == Some(RunPhase::Upgrade))
+    {
+        if !cluster.reconcile(3) {
+            cluster.kubelet();
+        }
+    }
+    cluster.kubelet();
+    let upgrade = cluster.status().run.unwrap().upgrade.unwrap();
+    assert_eq!(upgrade.uid, None);
+    cluster
+}
+
+#[test]
+fn an_upgrade_runs_nothing_before_its_job_is_on_record() {
+    let mut cluster = unrecorded();
+    for _ in 0..5 {
+        cluster.kubelet();
+    }
+    assert_eq!(cluster.at_large, [""; 0]);
+    // The status, and then no more.
+    cluster.reconcile(1);
+    assert_eq!(cluster.upgrades_started, [""; 0]);
+    cluster.run();
+    assert_eq!(cluster.upgrades_started.len(), 1);
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_job_that_vanished_before_it_was_on_record_is_created_again_and_started_once() {
+    let mut cluster = unrecorded();
+    cluster.jobs.pop();
+    cluster.run();
+    assert_eq!(job_names(&cluster), ["orders-dryrun 1", "orders-upgrade 1"]);
+    assert_eq!(cluster.upgrades_started.len(), 1);
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn an_upgrade_that_was_superseded_before_it_started_is_ended() {
+    let mut cluster = unrecorded();
+    cluster.edit_image(V2);
+    cluster.settle();
+    assert!(
+        !cluster
+            .jobs
+            .iter()
+            .any(|job| job.phase == Some(RunPhase::Upgrade))
+    );
+    cluster.run();
+    assert_eq!(cluster.upgrades_started.len(), 1);
+    assert_eq!(released(&cluster), [V2]);
+}
+
+#[test]
+fn an_upgrade_that_may_have_landed_is_attempted_again_on_the_same_evidence() {
+    for going in [
+        Going::Vanishes,
+        Going::Mute,
+        Going::Says(Verdict::UpgradeFailed(UpgradeFailure::AllApplied)),
+    ] {
+        let mut cluster = Cluster::new();
+        cluster.upgrades.push_back(going);
+        cluster.run();
+        assert!(cluster.is(condition::STALLED));
+        cluster.at_large.clear();
+        cluster.retry();
+        cluster.run();
+        assert_eq!(
+            job_names(&cluster),
+            ["orders-dryrun 1", "orders-upgrade 1", "orders-upgrade 2"]
+        );
+        assert_eq!(released(&cluster), [V1]);
+    }
+}
+
+#[test]
+fn an_upgrade_whose_evidence_is_gone_is_rehearsed_before_it_is_attempted_again() {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Vanishes);
+    cluster.run();
+    cluster.at_large.clear();
+    cluster.reports.clear();
+    cluster.retry();
+    cluster.run();
+    assert_eq!(
+        job_names(&cluster)[2..],
+        ["orders-dryrun 2", "orders-upgrade 2"]
+    );
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn an_upgrade_that_was_killed_before_its_command_is_known_not_to_have_begun() {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Dies);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::ENVIRONMENT);
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
 }
 
 #[test]
@@ -520,6 +627,7 @@ fn going() -> impl Strategy<Value = Going> {
         1 => Just(Going::Refuses(Verdict::Environment(Environment::Busy))),
         1 => Just(Going::Says(Verdict::UpgradeFailed(UpgradeFailure::Partial))),
         1 => Just(Going::Vanishes),
+        1 => Just(Going::Dies),
         1 => Just(Going::Mute),
         1 => Just(Going::CannotStart),
     ]
@@ -600,17 +708,7 @@ proptest! {
                     }
                 }
                 Happening::LoseJob => {
-                    // A Job that goes before its existence is on record was never there.
-                    let run = cluster.status().run;
-                    let known = |name: &str| {
-                        run.iter()
-                            .flat_map(|run| [&run.dry_run, &run.upgrade])
-                            .flatten()
-                            .any(|record| record.name == name && record.uid.is_some())
-                    };
-                    if cluster.jobs.last().is_some_and(|job| known(&job.name)) {
-                        cluster.jobs.pop();
-                    }
+                    cluster.jobs.pop();
                 }
                 Happening::LoseReports => cluster.reports.clear(),
             }
@@ -642,7 +740,7 @@ proptest! {
         dying.run();
         prop_assert_eq!(dying.reason(), steady.reason());
         prop_assert_eq!(released(&dying), released(&steady));
-        prop_assert_eq!(&dying.upgrades_created, &steady.upgrades_created);
+        prop_assert_eq!(&dying.upgrades_started, &steady.upgrades_started);
         prop_assert_eq!(job_names(&dying), job_names(&steady));
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{PodSchedulingGate, PodSpec, PodTemplateSpec};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -13,7 +13,8 @@ use kube::ResourceExt;
 
 use super::{container, owned, volumes};
 use crate::api::{
-    LABEL_MIGRATION, LABEL_PHASE, Migration, MigrationSpec, Run, RunPhase, Template, pod,
+    LABEL_MIGRATION, LABEL_PHASE, Migration, MigrationSpec, Run, RunPhase, Template, UPGRADE_GATE,
+    pod,
 };
 use crate::operator::gate;
 use crate::verdict::Verified;
@@ -213,6 +214,12 @@ fn pod_spec(input: &JobInput<'_>) -> PodSpec {
     volumes.extend(volumes::certificates(input.spec()));
     volumes.extend(template.volumes);
     PodSpec {
+        // A rehearsal may start twice; an upgrade waits until its Job is on record.
+        scheduling_gates: (input.phase == RunPhase::Upgrade).then(|| {
+            vec![PodSchedulingGate {
+                name: UPGRADE_GATE.to_owned(),
+            }]
+        }),
         init_containers: Some(init),
         containers: vec![container::migration(input), container::witness(input)],
         volumes: Some(volumes),
