@@ -3,6 +3,7 @@
 //! The side that holds the database and the side that runs the command are the same two parts in
 //! both places; only the `link` between them differs.
 
+pub mod aftermath;
 pub mod before;
 pub mod command;
 pub mod console;

@@ -87,7 +87,7 @@ pub(super) async fn run(step: Step) -> Result<ExitCode> {
                 PhaseArg::Upgrade => Phase::Upgrade,
             };
             let program = std::env::current_exe().context("cannot find this program's own file")?;
-            match steps::prepare(&pod, phase, &program).await {
+            match steps::prepare(&pod, phase, &program, &console).await {
                 Ok(()) => Ok(ExitCode::Passed),
                 Err(said) => finish(&step, steps::end(&pod.run, phase, &folders, said)),
             }
@@ -105,7 +105,7 @@ pub(super) async fn run(step: Step) -> Result<ExitCode> {
                 }
             }
         }
-        Step::Verify => finish(&step, steps::verify(&pod).await),
+        Step::Verify => finish(&step, steps::verify(&pod, &console).await),
         Step::Run => Ok(ExitCode::Passed),
     }
 }

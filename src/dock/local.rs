@@ -174,7 +174,8 @@ impl Local {
             .await?;
         let _ = runner.await;
         console.step(Step::Compare);
-        let after = verify::after(&lease.target, &self.run.id, &before).await;
+        let ended = record.ended.as_ref();
+        let after = verify::after(&lease.target, &self.run.id, &before, ended).await;
         Ok(document::upgrade(
             record,
             predicted,

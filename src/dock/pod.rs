@@ -116,6 +116,10 @@ impl Folders {
     fn link(&self) -> PathBuf {
         self.results.join("link.json")
     }
+
+    fn runner(&self) -> PathBuf {
+        self.results.join("runner")
+    }
 }
 
 /// Where the runner finds the sidecar.

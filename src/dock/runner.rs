@@ -18,6 +18,9 @@ use tokio::sync::{mpsc, watch};
 use super::link::{Answer, Ended, How, Order, Runner, Start};
 use output::Tail;
 
+/// How long the sidecar may take to hear of the end: it may still be busy with preparing.
+const HAND_OVER: Duration = Duration::from_secs(10);
+
 /// How long the output of a command that has ended may still be held open by its children.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
@@ -28,9 +31,25 @@ const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 pub async fn serve(
     mut link: Runner,
     output: mpsc::Sender<Bytes>,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) -> Option<Ended> {
-    let start = match link.orders.recv().await {
+    let order = tokio::select! {
+        biased;
+        order = link.orders.recv() => order,
+        () = asked(&mut stop) => {
+            let ended = Ended {
+                how: How::NotStarted {
+                    reason: "the command's container was stopped before the command was started"
+                        .to_owned(),
+                },
+                output: String::new(),
+                millis: 0,
+            };
+            hand_over(&mut link, &ended).await;
+            return Some(ended);
+        }
+    };
+    let start = match order {
         Some(Order::Start(start)) => start,
         Some(Order::NothingToRun { reason }) => {
             tracing::info!(reason, "nothing to run");
@@ -45,19 +64,23 @@ pub async fn serve(
         }
     };
     let ended = run(start, &mut link, output, stop).await;
-    // A sidecar that is gone has already counted this command as lost.
+    hand_over(&mut link, &ended).await;
+    Some(ended)
+}
+
+/// A sidecar that is gone has already counted this command as lost.
+async fn hand_over(link: &mut Runner, ended: &Ended) {
     if link
         .answers
         .send(Answer::Ended(ended.clone()))
         .await
         .is_ok()
     {
-        let _ = tokio::time::timeout(Duration::from_secs(10), async {
+        let _ = tokio::time::timeout(HAND_OVER, async {
             while !matches!(link.orders.recv().await, Some(Order::Received) | None) {}
         })
         .await;
     }
-    Some(ended)
 }
 
 async fn run(
@@ -290,6 +313,25 @@ mod tests {
         assert_eq!(ended.map(|ended| ended.how), Some(How::Stopped));
         tokio::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(std::fs::read_to_string(marker.path()).unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_runner_that_is_stopped_before_its_order_starts_nothing_and_says_so() {
+        let (mut sidecar, runner) = link::channel();
+        let (output, _heard) = mpsc::channel(16);
+        let (ask, stop) = watch::channel(false);
+        let task = tokio::spawn(serve(runner, output, stop));
+        ask.send_replace(true);
+        let Some(Answer::Ended(ended)) = sidecar.answers.recv().await else {
+            panic!("no answer");
+        };
+        assert!(matches!(ended.how, How::NotStarted { .. }));
+        // The order crosses the answer.
+        let order = Order::Start(shell("exit 0"));
+        sidecar.orders.send(order).await.unwrap();
+        sidecar.orders.send(Order::Received).await.unwrap();
+        assert_eq!(task.await.unwrap(), Some(ended));
+        assert_eq!(sidecar.answers.recv().await, None);
     }
 
     #[tokio::test]

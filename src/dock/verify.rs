@@ -1,15 +1,23 @@
 //! The independent look at the end, on connections that took no part in what they judge.
 
+use std::time::{Duration, Instant};
+
+use super::aftermath;
 use super::before::{self, Before};
 use super::decide::After;
 use super::lease::application_name;
+use super::link::{Ended, How};
 use super::record::DryRun;
 use super::trouble::chain;
-use crate::postgres::connect::{self, Client, StartupSettings};
+use crate::postgres::connect::{self, Client, ConnectError, StartupSettings, Trouble};
 use crate::postgres::url::Target;
 use crate::report::{Ledger, RunId, Witnessed};
 use crate::schema::Difference;
 use crate::witness::{self, Facts};
+
+/// How long a server that cannot be reached is tried again.
+const PATIENCE: Duration = Duration::from_secs(15);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// Has the witness look whether the rehearsal left nothing behind.
 ///
@@ -35,12 +43,22 @@ pub async fn rollback(
         .map_err(|error| chain(&error))
 }
 
-/// Reads the database after an upgrade.
+/// Reads the database after an upgrade, once nothing of its command is left at the server.
 ///
 /// # Errors
 /// Says why it could not be read.
-pub async fn after(target: &Target, run: &RunId, before: &Before) -> Result<After, String> {
+pub async fn after(
+    target: &Target,
+    run: &RunId,
+    before: &Before,
+    ended: Option<&Ended>,
+) -> Result<After, String> {
     let mut client = connect(target, run).await?;
+    if ended.is_none_or(|ended| ended.how != How::Exited { code: 0 }) {
+        aftermath::settle(&mut client, before.witness.taken)
+            .await
+            .map_err(|error| chain(&error))?;
+    }
     let (snapshot, state) =
         before::read(&mut client, before.database.major, &before.version_tables)
             .await
@@ -52,8 +70,25 @@ pub async fn after(target: &Target, run: &RunId, before: &Before) -> Result<Afte
     })
 }
 
+/// What ended the run may still be going on: a server that recovers from a crash takes nobody in.
 async fn connect(target: &Target, run: &RunId) -> Result<Client, String> {
-    connect::client(target, &StartupSettings::first(&application_name(run)))
-        .await
-        .map_err(|error| chain(&error))
+    let settings = StartupSettings::first(&application_name(run));
+    let began = Instant::now();
+    loop {
+        match connect::client(target, &settings).await {
+            Ok(client) => return Ok(client),
+            Err(error) if began.elapsed() < PATIENCE && may_pass(&error) => {
+                tracing::debug!(%error, "the server takes nobody in; trying again");
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            Err(error) => return Err(chain(&error)),
+        }
+    }
+}
+
+fn may_pass(error: &ConnectError) -> bool {
+    matches!(
+        error.trouble(),
+        Trouble::Unreachable | Trouble::NotAccepting
+    )
 }

@@ -93,6 +93,14 @@ fn interrupted() -> Said {
     )
 }
 
+/// Whether the run lost the server: what the command says after that is a consequence.
+fn lost_the_server(record: &DryRun) -> bool {
+    [&record.guard, &record.rehearsal.verdict, &record.broken]
+        .into_iter()
+        .flatten()
+        .any(|said| said.verdict == Verdict::Environment(Environment::ConnectionLost))
+}
+
 /// What the command's own end says. A command that we ended says nothing by it.
 fn command(record: &DryRun) -> Option<Said> {
     let failing = failing(&record.rehearsal.statements);
@@ -108,6 +116,7 @@ fn command(record: &DryRun) -> Option<Said> {
                  database.exposeAs)?"
             ),
         ),
+        How::Exited { .. } if lost_the_server(record) => return None,
         How::Exited { code } => Said::new(
             Verdict::Failed,
             match failing {
@@ -293,6 +302,21 @@ mod tests {
         record.prediction = Some(standing_still());
         assert!(nothing_to_do(&record));
         assert!(decided(&record).message.starts_with("nothing is pending"));
+    }
+
+    #[test]
+    fn a_command_that_ends_badly_after_the_server_was_lost_has_not_failed() {
+        let mut record = record(How::Exited { code: 2 });
+        let lost = Verdict::Environment(Environment::ConnectionLost);
+        record.rehearsal.verdict = Some(Said::new(lost.clone(), "lost"));
+        assert_eq!(decided(&record).verdict, lost);
+        // Nor has it passed.
+        record.ended = Some(Ended {
+            how: How::Exited { code: 0 },
+            output: String::new(),
+            millis: 1,
+        });
+        assert_eq!(decided(&record).verdict, lost);
     }
 
     #[test]

@@ -57,7 +57,6 @@ pub fn upgrade(record: &Upgrade, predicted: &Prediction, after: Result<&After, &
                 "`{}` ended with exit code {code}",
                 words(&record.run.command)
             ),
-            true,
         ),
         Some(How::Signalled { signal }) => failed(
             record,
@@ -67,21 +66,18 @@ pub fn upgrade(record: &Upgrade, predicted: &Prediction, after: Result<&After, &
                 "`{}` was killed by signal {signal}",
                 words(&record.run.command)
             ),
-            false,
         ),
         Some(How::Stopped) => failed(
             record,
             predicted,
             after,
             &format!("`{}` was stopped", words(&record.run.command)),
-            false,
         ),
         Some(How::Lost) | None => failed(
             record,
             predicted,
             after,
             &format!("it is not known how `{}` ended", words(&record.run.command)),
-            false,
         ),
     }
 }
@@ -103,16 +99,10 @@ fn landed(predicted: &Prediction, after: &After) -> Said {
     )
 }
 
-/// `by_itself`: the command gave up on its own, so whatever it had not committed is gone.
-fn failed(
-    record: &Upgrade,
-    predicted: &Prediction,
-    after: &After,
-    what: &str,
-    by_itself: bool,
-) -> Said {
+/// However the command ended, it may have committed some of its work before.
+fn failed(record: &Upgrade, predicted: &Prediction, after: &After, what: &str) -> Said {
     let same_states = predicted.before == predicted.predicted;
-    let (failure, consequence) = if same_states && !record.remembers && !by_itself {
+    let (failure, consequence) = if same_states && !record.remembers {
         (
             UpgradeFailure::Unknown,
             "the migration changes data only and no version table says whether it was committed; \
@@ -332,17 +322,20 @@ mod tests {
         let mut data_only = prediction();
         data_only.predicted = data_only.before.clone();
         data_only.difference = Difference::default();
-        let mut lost = record(How::Lost);
-        lost.remembers = false;
-        assert_eq!(
-            upgrade(&lost, &data_only, Ok(&after(&[], "a"))).verdict,
-            Verdict::UpgradeFailed(UpgradeFailure::Unknown)
-        );
-        lost.remembers = true;
-        assert_eq!(
-            upgrade(&lost, &data_only, Ok(&after(&[], "a"))).verdict,
-            Verdict::UpgradeFailed(UpgradeFailure::NothingApplied)
-        );
+        // A shell hands a signal on as an exit code, and a script may fail behind its first COMMIT.
+        for how in [How::Lost, How::Stopped, How::Exited { code: 137 }] {
+            let mut record = record(how);
+            record.remembers = false;
+            assert_eq!(
+                upgrade(&record, &data_only, Ok(&after(&[], "a"))).verdict,
+                Verdict::UpgradeFailed(UpgradeFailure::Unknown)
+            );
+            record.remembers = true;
+            assert_eq!(
+                upgrade(&record, &data_only, Ok(&after(&[], "a"))).verdict,
+                Verdict::UpgradeFailed(UpgradeFailure::NothingApplied)
+            );
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::dock::before::Before;
+use crate::dock::console::Console;
 use crate::dock::decide::{Standing, standing};
 use crate::dock::files;
 use crate::dock::lease::Lease;
@@ -21,7 +22,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// The verdict that ends the run.
-pub async fn prepare(pod: &Pod, phase: Phase, program: &Path) -> Result<(), Said> {
+pub async fn prepare(
+    pod: &Pod,
+    phase: Phase,
+    program: &Path,
+    console: &Console,
+) -> Result<(), Said> {
+    tokio::select! {
+        looked = look(pod, phase, program) => looked,
+        () = console.stopped() => Err(Said::new(
+            Verdict::Interrupted,
+            "the pod was stopped before anything was begun",
+        )),
+    }
+}
+
+async fn look(pod: &Pod, phase: Phase, program: &Path) -> Result<(), Said> {
     files::copy_program(program, &pod.folders.bin.join("drydock"))?;
     files::open_to_all(&pod.folders.results)?;
     let mut lease = Lease::take(&pod.target, &pod.run.id, PATIENCE).await?;

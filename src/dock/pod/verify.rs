@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::run::over;
 use super::{Folders, Pod, Record, evidence};
 use crate::dock::before::Before;
-use crate::dock::link::Ended;
+use crate::dock::console::Console;
+use crate::dock::decide::After;
+use crate::dock::link::{Ended, How};
 use crate::dock::record::{DryRun, Said, Upgrade};
 use crate::dock::trouble::chain;
 use crate::dock::{document, files, verify as look};
@@ -19,9 +22,13 @@ const ALLOWANCE: Duration = Duration::from_secs(900);
 
 /// Waits for the sidecar's record and reports. Gives the report and the very bytes that its
 /// summary's digest is about; the summary is written as the termination message.
-pub async fn verify(pod: &Pod) -> (Report, Vec<u8>) {
+pub async fn verify(pod: &Pod, console: &Console) -> (Report, Vec<u8>) {
     let phase = pod.phase();
-    let report = match wait(pod, phase).await {
+    let waited = tokio::select! {
+        waited = wait(pod, phase) => waited,
+        said = stopped(pod, phase, console) => Err(said),
+    };
+    let report = match waited {
         Ok(record) => judge(pod, phase, record).await,
         Err(said) => document::not_started(&pod.run, phase, None, said, Timestamp::now()),
     };
@@ -60,6 +67,20 @@ async fn wait(pod: &Pod, phase: Phase) -> Result<Record, Said> {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     Ok(files::read_json(&path)?)
+}
+
+/// Ends when nobody waits for this dry run any more and nothing was begun: the state before is
+/// written down before anything else is done. What was begun is ended by the runner, and its record
+/// is worth waiting for; so is that of any upgrade.
+async fn stopped(pod: &Pod, phase: Phase, console: &Console) -> Said {
+    console.stopped().await;
+    if phase == Phase::Upgrade || pod.folders.before().exists() {
+        return std::future::pending().await;
+    }
+    Said::new(
+        Verdict::Interrupted,
+        "the pod was stopped before the rehearsal began",
+    )
 }
 
 async fn judge(pod: &Pod, phase: Phase, record: Record) -> Report {
@@ -105,7 +126,7 @@ async fn landed(pod: &Pod, before: &Before, record: Upgrade) -> Report {
     let predicted = evidence(pod).map(|(report, _)| report.prediction);
     match predicted {
         Ok(Some(predicted)) => {
-            let after = look::after(&pod.target, &pod.run.id, before).await;
+            let after = after(pod, before, &record).await;
             document::upgrade(record, &predicted, after, Timestamp::now())
         }
         Ok(None) => document::not_started(
@@ -122,6 +143,16 @@ async fn landed(pod: &Pod, before: &Before, record: Upgrade) -> Report {
             document::not_started(&record.run, Phase::Upgrade, None, said, Timestamp::now())
         }
     }
+}
+
+/// What a command leaves that ended by itself is final. Of any other the runner may still be waiting
+/// for its end.
+async fn after(pod: &Pod, before: &Before, record: &Upgrade) -> Result<After, String> {
+    let ended = record.ended.as_ref();
+    if !ended.is_some_and(|ended| matches!(ended.how, How::Exited { .. })) {
+        over(&pod.folders).await.map_err(|error| chain(&error))?;
+    }
+    look::after(&pod.target, &pod.run.id, before, ended).await
 }
 
 fn crashed(phase: Phase) -> Said {
