@@ -80,10 +80,15 @@ impl Shop<'_> {
         }
     }
 
-    /// SIGKILL for the controller, and another one in its place.
-    pub fn restart_controller(&mut self) {
+    /// SIGKILL for the controller.
+    pub fn stop_controller(&mut self) {
         let _ = self.controller.kill();
         let _ = self.controller.wait();
+    }
+
+    /// SIGKILL for the controller, and another one in its place.
+    pub fn restart_controller(&mut self) {
+        self.stop_controller();
         self.controller = start(&self.namespace.name, &self.image, self.port);
     }
 

@@ -25,16 +25,18 @@
     clippy::print_stderr
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -220,6 +222,29 @@ impl Namespace<'_> {
             .collect()
     }
 
+    /// From now on notes everything of that kind that appears, however short it lives.
+    pub fn watch(&self, kind: &str, selector: &str) -> Watched {
+        let seen = Watched::default();
+        let noted = Arc::clone(&seen.0);
+        let settings = watcher::Config::default().labels(selector);
+        let mut objects = watcher(self.api(kind), settings)
+            .default_backoff()
+            .applied_objects()
+            .boxed();
+        self.cluster.runtime.spawn(async move {
+            while let Some(object) = objects.next().await {
+                let Ok(object) = object else { continue };
+                let uid = object.metadata.uid.clone().unwrap_or_default();
+                let object = serde_json::to_value(object).expect("JSON");
+                noted
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(uid, object);
+            }
+        });
+        seen
+    }
+
     /// Asks every 50 ms until there is an answer, and gives it.
     ///
     /// # Panics
@@ -292,6 +317,20 @@ impl Drop for Namespace<'_> {
                 "",
             );
         }
+    }
+}
+
+/// What was seen since a watch began.
+#[derive(Default)]
+pub struct Watched(Arc<Mutex<BTreeMap<String, Value>>>);
+
+impl Watched {
+    /// The last sight of each object, by UID.
+    pub fn all(&self) -> BTreeMap<String, Value> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
