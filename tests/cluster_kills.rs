@@ -126,7 +126,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
     }
     together(vec![
         scenario("alembic-before", |name| {
-            let (trial, hold) = upgrading(name, Trial::alembic, Point::BeforeCommit);
+            let (trial, hold) = upgrading(name, Trial::alembic, Point::Before);
             trial.shop.namespace.kubectl(&[
                 "delete",
                 "pod",
@@ -141,7 +141,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             assert_eq!(trial.charged(), 1);
         }),
         scenario("alembic-in", |name| {
-            let (trial, hold) = upgrading(name, Trial::alembic, Point::InCommit);
+            let (trial, hold) = upgrading(name, Trial::alembic, Point::Within);
             kill(&trial, &["migration"]);
             // The server goes on with a COMMIT whose client is gone, and so it is waited for.
             open_after_a_while(&trial, hold);
@@ -153,7 +153,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             retried_and_found_applied(&trial);
         }),
         scenario("alembic-after", |name| {
-            let (trial, hold) = upgrading(name, Trial::alembic, Point::AfterCommit);
+            let (trial, hold) = upgrading(name, Trial::alembic, Point::After);
             kill(&trial, &["witness", "migration", "guard"]);
             trial.stalls("UpgradeUnknown");
             drop(hold);
@@ -161,7 +161,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             retried_and_found_applied(&trial);
         }),
         scenario("alembic-guard", |name| {
-            let (trial, hold) = upgrading(name, Trial::alembic, Point::InCommit);
+            let (trial, hold) = upgrading(name, Trial::alembic, Point::Within);
             // The runner then asks the command to end, and waits for it; so does the witness.
             kill(&trial, &["guard"]);
             open_after_a_while(&trial, hold);
@@ -169,7 +169,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             retried_and_found_applied(&trial);
         }),
         scenario("raw-before", |name| {
-            let (trial, hold) = upgrading(name, Trial::raw, Point::BeforeCommit);
+            let (trial, hold) = upgrading(name, Trial::raw, Point::Before);
             kill(&trial, &["migration"]);
             open_after_a_while(&trial, hold);
             trial.stays("UpgradeUnknown");
@@ -180,7 +180,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             assert_eq!(trial.charged(), 1);
         }),
         scenario("raw-after", |name| {
-            let (trial, hold) = upgrading(name, Trial::raw, Point::AfterCommit);
+            let (trial, hold) = upgrading(name, Trial::raw, Point::After);
             kill(&trial, &["migration"]);
             drop(hold);
             trial.stays("UpgradeUnknown");

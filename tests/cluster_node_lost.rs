@@ -38,9 +38,9 @@ fn an_upgrade_on_a_lost_node_is_unknown_and_never_attempted_beside_itself() {
     let trial = Trial::open("node-lost");
     trial.alembic();
     trial.rehearsed_and_suspended();
-    let hold = trial.hold(Point::InCommit);
+    let hold = trial.hold(Point::Within);
     trial.suspend(false);
-    trial.arrives(Point::InCommit);
+    trial.arrives(Point::Within);
     let command = trial.running("upgrade", "migration");
 
     let lost = Lost::now(node);

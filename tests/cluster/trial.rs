@@ -16,15 +16,15 @@ use crate::cluster::{Cluster, Watched, condition};
 use crate::postgres::{self, Database, Server};
 use crate::shop::{MIGRATION, Shop};
 
-/// Where a run can be held. The number is that of the advisory lock that it asks for there.
+/// Where a run can be held, seen from its COMMIT. The number is that of the advisory lock that it asks for there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
     /// The work is done, the COMMIT is not sent.
-    BeforeCommit = 1,
+    Before = 1,
     /// The server works on the COMMIT.
-    InCommit = 2,
+    Within = 2,
     /// The COMMIT is answered, the command still runs.
-    AfterCommit = 3,
+    After = 3,
 }
 
 /// How often the orders were charged is how often the migration was applied. Everything asks for
