@@ -35,14 +35,25 @@ pub struct Facts {
     pub gapless: bool,
     /// The server process of the rehearsal's one connection.
     pub backend_pid: Option<i32>,
-    /// A session of the command's role and address was seen that is not the rehearsal's.
-    pub bypass: bool,
+    /// Whether the command worked on the database without the rehearsal.
+    pub bypass: Bypass,
+}
+
+/// Whether the command worked on the database without the rehearsal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bypass {
+    /// Nothing speaks for it.
+    None,
+    /// It ran, and never came to the rehearsal.
+    Possible,
+    /// A session of its role and address was seen that is not the rehearsal's.
+    Seen,
 }
 
 impl Facts {
     /// Whether a row that moved can be somebody else's at all.
     fn attributable(&self) -> bool {
-        self.gapless && !self.bypass
+        self.gapless && self.bypass == Bypass::None
     }
 }
 

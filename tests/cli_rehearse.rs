@@ -125,6 +125,24 @@ fn a_command_that_goes_around_the_rehearsal_and_commits_is_exit_4() {
 }
 
 #[test]
+fn rows_that_a_session_beside_the_rehearsal_committed_are_never_a_pass() {
+    let database = orders();
+    let around = format!(
+        "psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders ADD COLUMN note text' &&
+         psql '{}' -Xqc 'INSERT INTO customers VALUES (2)' -c 'SELECT pg_sleep(1)'",
+        database.url
+    );
+    let done = rehearse(&database.url, &around).expect(4);
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::RollbackNotVerified);
+    assert!(
+        report.message.contains("went around the rehearsal"),
+        "{done}"
+    );
+    assert!(report.message.contains("--env NAME"), "{done}");
+}
+
+#[test]
 fn concurrently_is_substituted_on_a_small_table_and_refused_on_a_large_one() {
     let database = orders();
     let sql = "CREATE INDEX CONCURRENTLY orders_total ON orders (total);";

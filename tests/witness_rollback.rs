@@ -13,7 +13,7 @@ use drydock::postgres::connect::{self, Client, StartupSettings};
 use drydock::postgres::url::{self, Environment};
 use drydock::report::{CatalogueClass, CatalogueMove, Ledger, RunId, SequenceMoved, Witnessed};
 use drydock::verdict::RollbackProof;
-use drydock::witness::{self, Before, Facts};
+use drydock::witness::{self, Before, Bypass, Facts};
 use postgres::{Options, Server};
 use rstest::rstest;
 use tokio::sync::{Mutex, MutexGuard};
@@ -123,7 +123,7 @@ fn nothing_written() -> Facts {
         xid: None,
         gapless: true,
         backend_pid: None,
-        bypass: false,
+        bypass: Bypass::None,
     }
 }
 
@@ -222,7 +222,7 @@ async fn what_another_role_committed_is_its_own_as_long_as_the_record_is_whole(#
             ..facts.clone()
         },
         Facts {
-            bypass: true,
+            bypass: Bypass::Possible,
             ..facts
         },
     ] {
@@ -353,7 +353,7 @@ async fn a_truncated_table_is_not_called_unchanged(#[case] major: u8) {
     assert_eq!(seen.rollback, RollbackProof::Verified, "{seen:?}");
 
     let doubt = Facts {
-        bypass: true,
+        bypass: Bypass::Possible,
         ..nothing_written()
     };
     let (seen, _) = stage.verify("app", &before, &doubt).await;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::link::Ended;
 use crate::report::{Database, Finding, Prediction, RunId, Statement};
 use crate::verdict::{EvidenceDigest, Verdict};
+use crate::witness::Bypass;
 
 /// A verdict with its sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,11 +122,16 @@ pub struct Upgrade {
 }
 
 impl DryRun {
-    /// Whether the command may have worked on the database without the rehearsal: it was seen
-    /// there, or it ran and was never seen here.
+    /// Whether the command worked on the database without the rehearsal.
     #[must_use]
-    pub fn may_have_gone_around(&self) -> bool {
-        self.bypass || self.ended.is_some() && !self.rehearsal.connected
+    pub fn went_around(&self) -> Bypass {
+        if self.bypass {
+            Bypass::Seen
+        } else if self.ended.is_some() && !self.rehearsal.connected {
+            Bypass::Possible
+        } else {
+            Bypass::None
+        }
     }
 
     /// A dry run of which nothing is left but the reason.

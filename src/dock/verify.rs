@@ -36,7 +36,7 @@ pub async fn rollback(
         xid: record.rehearsal.xid,
         gapless: record.rehearsal.gapless,
         backend_pid: record.rehearsal.backend_pid,
-        bypass: record.may_have_gone_around(),
+        bypass: record.went_around(),
     };
     witness::verify(&mut client, major, &before.witness, &facts)
         .await

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::leftover::End;
 use super::moved::Moved;
 use super::reading::Reading;
-use super::{Before, Facts};
+use super::{Before, Bypass, Facts};
 use crate::report::{CatalogueClass, CatalogueMove, Witnessed};
 use crate::verdict::RollbackProof;
 
@@ -48,7 +48,7 @@ pub(super) fn conclude(
             class: moved.class,
         })
         .collect();
-    let unproven = unproven(before, end, &moved, facts);
+    let unproven = unproven(before, after, end, &moved, facts);
     let violated = !end.leftovers.is_empty()
         || matches!(end.fate.as_deref(), Some(fate) if fate != "aborted")
         || moved
@@ -136,7 +136,13 @@ fn detail(moved: &Moved) -> String {
 }
 
 /// What would have to be known for a proof, and is not.
-fn unproven(before: &Before, end: &End, moved: &[CatalogueMove], facts: &Facts) -> Vec<String> {
+fn unproven(
+    before: &Before,
+    after: &Reading,
+    end: &End,
+    moved: &[CatalogueMove],
+    facts: &Facts,
+) -> Vec<String> {
     let mut unproven: Vec<String> = before
         .not_covered
         .iter()
@@ -147,6 +153,14 @@ fn unproven(before: &Before, end: &End, moved: &[CatalogueMove], facts: &Facts) 
         unproven.push(format!(
             "the server does not know the fate of transaction {xid}"
         ));
+    }
+    // Rows of the application's tables leave no trace in any catalogue.
+    if facts.bypass == Bypass::Seen && !after.nothing_committed {
+        unproven.push(
+            "a session of the command went around the rehearsal, and transactions were committed \
+             meanwhile; they may be its own, and may have changed rows"
+                .to_owned(),
+        );
     }
     for moved in moved {
         // A TRUNCATE looks the same as VACUUM FULL, so it is not nothing.
@@ -201,7 +215,7 @@ mod tests {
             xid: Some(7),
             gapless: true,
             backend_pid: Some(1),
-            bypass: false,
+            bypass: Bypass::None,
         }
     }
 
@@ -258,19 +272,67 @@ mod tests {
     }
 
     #[rstest]
-    #[case::somebody_else(CatalogueClass::Real, false, true, false, RollbackProof::Verified)]
-    #[case::own_role(CatalogueClass::Real, true, true, false, RollbackProof::Violated)]
-    #[case::gap(CatalogueClass::Real, false, false, false, RollbackProof::Violated)]
-    #[case::bypass(CatalogueClass::Real, false, true, true, RollbackProof::Violated)]
-    #[case::files(CatalogueClass::FileOnly, true, true, false, RollbackProof::Verified)]
-    #[case::files_gap(CatalogueClass::FileOnly, false, false, false, RollbackProof::Unknown)]
-    #[case::files_bypass(CatalogueClass::FileOnly, false, true, true, RollbackProof::Unknown)]
-    #[case::temporary(CatalogueClass::Temporary, true, false, true, RollbackProof::Verified)]
+    #[case::somebody_else(
+        CatalogueClass::Real,
+        false,
+        true,
+        Bypass::None,
+        RollbackProof::Verified
+    )]
+    #[case::own_role(
+        CatalogueClass::Real,
+        true,
+        true,
+        Bypass::None,
+        RollbackProof::Violated
+    )]
+    #[case::gap(
+        CatalogueClass::Real,
+        false,
+        false,
+        Bypass::None,
+        RollbackProof::Violated
+    )]
+    #[case::bypass(
+        CatalogueClass::Real,
+        false,
+        true,
+        Bypass::Possible,
+        RollbackProof::Violated
+    )]
+    #[case::files(
+        CatalogueClass::FileOnly,
+        true,
+        true,
+        Bypass::None,
+        RollbackProof::Verified
+    )]
+    #[case::files_gap(
+        CatalogueClass::FileOnly,
+        false,
+        false,
+        Bypass::None,
+        RollbackProof::Unknown
+    )]
+    #[case::files_bypass(
+        CatalogueClass::FileOnly,
+        false,
+        true,
+        Bypass::Possible,
+        RollbackProof::Unknown
+    )]
+    #[case::temporary(
+        CatalogueClass::Temporary,
+        true,
+        false,
+        Bypass::Possible,
+        RollbackProof::Verified
+    )]
     fn moved_rows_are_somebody_elses_only_when_they_cannot_be_ours(
         #[case] class: CatalogueClass,
         #[case] owned: bool,
         #[case] gapless: bool,
-        #[case] bypass: bool,
+        #[case] bypass: Bypass,
         #[case] proof: RollbackProof,
     ) {
         let facts = Facts {
@@ -281,6 +343,25 @@ mod tests {
         let seen = concluded(&aborted(), vec![moved("pg_class", class, 9, owned)], &facts);
         assert_eq!(seen.rollback, proof);
         assert_eq!(seen.unchanged, vec!["pg_depend"]);
+    }
+
+    #[rstest]
+    #[case(Bypass::Seen, false, RollbackProof::Unknown)]
+    #[case::nobody_wrote(Bypass::Seen, true, RollbackProof::Verified)]
+    #[case::the_servers_other_traffic(Bypass::None, false, RollbackProof::Verified)]
+    #[case::not_seen(Bypass::Possible, false, RollbackProof::Verified)]
+    fn a_session_that_went_around_may_have_changed_rows_when_anything_was_committed(
+        #[case] bypass: Bypass,
+        #[case] nothing_committed: bool,
+        #[case] proof: RollbackProof,
+    ) {
+        let after = Reading {
+            nothing_committed,
+            ..Reading::default()
+        };
+        let facts = Facts { bypass, ..facts() };
+        let seen = conclude(&before(), &after, &aborted(), vec![], &facts);
+        assert_eq!(seen.rollback, proof);
     }
 
     #[test]

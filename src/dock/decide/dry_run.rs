@@ -65,12 +65,13 @@ fn rollback(record: &DryRun, witness: Result<&Witnessed, &str>) -> Option<Said> 
                 )
             }
             RollbackProof::Unknown => format!(
-                "it is not provable that nothing was left behind{}",
+                "it is not provable that nothing was left behind{}{}",
                 if witness.unproven.is_empty() {
                     String::new()
                 } else {
                     format!(": {}", witness.unproven.join("; "))
-                }
+                },
+                bypass_advice(record)
             ),
         },
     };
