@@ -28,10 +28,12 @@ pub async fn verify(pod: &Pod, console: &Console) -> (Report, Vec<u8>) {
         waited = wait(pod, phase) => waited,
         said = stopped(pod, phase, console) => Err(said),
     };
-    let report = match waited {
+    let mut report = match waited {
         Ok(record) => judge(pod, phase, record).await,
         Err(said) => document::not_started(&pod.run, phase, None, said, Timestamp::now()),
     };
+    // An upgrade that was not started is one of this dry run's, too.
+    report.bound_to = report.bound_to.or_else(|| pod.evidence.clone());
     let json = serde_json::to_vec(&report).unwrap_or_default();
     leave_summary(&pod.folders, &report, &json);
     if phase == Phase::DryRun
@@ -166,4 +168,51 @@ fn crashed(phase: Phase) -> Said {
             Phase::Upgrade => "the container that guarded the upgrade was killed",
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{AlembicSpec, MigrationSpec};
+    use crate::dock::plan::Plan;
+    use crate::dock::record::Run;
+    use crate::postgres::url;
+    use crate::report::RunId;
+
+    #[tokio::test]
+    async fn an_upgrade_that_was_not_started_is_bound_to_its_dry_run_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::below(root.path());
+        for folder in [&folders.work, &folders.termination] {
+            std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        }
+        std::fs::create_dir(&folders.work).unwrap();
+        let drifted = Record::NotStarted(Said::new(Verdict::Drift, "changed"));
+        files::write_json(&folders.record(), &drifted).unwrap();
+        let address = "postgresql://orders@127.0.0.1/orders";
+        let (target, dialect) = url::parse(address, &url::Environment::new()).unwrap();
+        let spec = MigrationSpec {
+            alembic: Some(AlembicSpec::default()),
+            ..MigrationSpec::default()
+        };
+        let evidence = Report::digest_of(b"the dry run's report");
+        let pod = Pod {
+            plan: Plan::of(&spec),
+            run: Run {
+                id: RunId("orders-upgrade-1".into()),
+                attempt: 1,
+                command: Vec::new(),
+                tool: "alembic".into(),
+                started: Timestamp::UNIX_EPOCH,
+            },
+            target,
+            dialect,
+            text: None,
+            evidence: Some(evidence.clone()),
+            folders,
+        };
+        let (report, _) = verify(&pod).await;
+        assert_eq!(report.verdict, Verdict::Drift);
+        assert_eq!(report.bound_to, Some(evidence));
+    }
 }
