@@ -10,18 +10,12 @@ use crate::operator::pipeline::{Severity, Transition};
 const NOTE_LIMIT: usize = 1024;
 
 pub(super) struct Events {
-    recorder: Recorder,
+    client: Client,
 }
 
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: "drydock".to_owned(),
-            instance: None,
-        };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        Self { client }
     }
 
     /// Events are news for people; one that cannot be written changes nothing.
@@ -42,11 +36,13 @@ impl Events {
             },
             secondary: None,
         };
-        if let Err(error) = self
-            .recorder
-            .publish(&event, &migration.object_ref(&()))
-            .await
-        {
+        let reporter = Reporter {
+            controller: "drydock".to_owned(),
+            instance: None,
+        };
+        // One that lived longer would count the next failure under the message of the last one.
+        let recorder = Recorder::new(self.client.clone(), reporter);
+        if let Err(error) = recorder.publish(&event, &migration.object_ref(&())).await {
             tracing::warn!(%error, "cannot write an event");
         }
     }
