@@ -103,13 +103,15 @@ impl Shop<'_> {
         self.namespace.object(MIGRATION, "orders")
     }
 
-    /// Waits until a condition of `orders` has that status and reason, and gives its message.
+    /// Waits until a condition of `orders`, said of its present specification, has that status and
+    /// reason, and gives its message.
     pub fn says(&self, seconds: u64, kind: &str, status: &str, reason: &str) -> String {
         let what = format!("{kind}={status} {reason}");
         self.namespace.wait(seconds, &what, || {
             let orders = self.namespace.find(MIGRATION, "orders")?;
             let found = condition(&orders, kind)?;
-            (found["status"] == status && found["reason"] == reason)
+            let present = found["observedGeneration"] == orders["metadata"]["generation"];
+            (present && found["status"] == status && found["reason"] == reason)
                 .then(|| found["message"].as_str().unwrap_or_default().to_owned())
         })
     }

@@ -111,6 +111,17 @@ impl Cluster {
         })
     }
 
+    /// What a service answers on a path, by way of the API server.
+    pub fn ask(&self, namespace: &str, service: &str, path: &str) -> Result<String, String> {
+        let services = format!("/api/v1/namespaces/{namespace}/services");
+        let request = kube::core::Request::new(services)
+            .get_subresource(&format!("proxy/{path}"), service)
+            .map_err(|error| error.to_string())?;
+        self.runtime
+            .block_on(self.client.request_text(request))
+            .map_err(|error| error.to_string())
+    }
+
     fn image(&self, repository: &str, tag: &str, make: impl FnOnce() -> Vec<String>) -> String {
         let image = format!("{}/{repository}:{tag}", self.images);
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -361,11 +372,31 @@ impl Node {
         lab(&["ctr", "tasks", "kill", "--signal=SIGKILL", id(container)]);
     }
 
+    /// `PgBouncer` in transaction mode in front of a server; ends with the value.
+    pub fn pooler(&self, url: &str) -> Pooler {
+        let port = rand::random_range(20_000..30_000).to_string();
+        let url = lab(&["pgbouncer", "up", &port, url]);
+        Pooler { url, port }
+    }
+
     /// Whether a container's processes run, whatever the API server believes.
     pub fn runs(&self, container: &Value) -> bool {
         lab(&["ctr", "tasks", "list"])
             .lines()
             .any(|line| line.starts_with(id(container)) && line.ends_with("RUNNING"))
+    }
+}
+
+/// A running `PgBouncer`.
+pub struct Pooler {
+    /// The URL through it.
+    pub url: String,
+    port: String,
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        lab(&["pgbouncer", "down", &self.port]);
     }
 }
 

@@ -64,6 +64,7 @@ auth_type = scram-sha-256
 auth_file = $folder/users.txt
 pool_mode = transaction
 ignore_startup_parameters = extra_float_digits
+pidfile = $folder/pid
 INI
   chown 65534:65534 "$folder"/*
   (close_inherited && in_node sh -c 'export LD_LIBRARY_PATH=$2/usr/lib/x86_64-linux-gnu; setsid "$2/usr/sbin/pgbouncer" --user=nobody "$1/pgbouncer.ini" >"$1/log" 2>&1 </dev/null &' \
@@ -71,6 +72,16 @@ INI
   local through=postgresql://$user:$password@$ADDRESS:$port/$database
   await 20 "PgBouncer on port $port" postgres_answers "$through"
   echo "$through"
+}
+
+# `lab pgbouncer down PORT`
+pgbouncer_down() {
+  takes 1 "$@"
+  local folder=$STATE/pgbouncer-$1
+  need_node
+  [[ -d $folder ]] || return 0
+  in_node sh -c 'kill -QUIT "$(cat "$1/pid")"' sh "$folder" || true
+  rm -rf "$folder"
 }
 
 # `lab registry up [PORT]`: what is pushed there can be pulled by pods under the address printed.
