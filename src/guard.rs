@@ -41,6 +41,9 @@ pub struct Ended {
 /// What the guard saw from start to stop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
+    /// Why the guard ended the rehearsal, if it did. The end of the rehearsal may be noticed before
+    /// the message in [`Guard::events`].
+    pub ended: Option<Ended>,
     /// A session of the command's role and address was seen that was not the rehearsal's.
     pub bypass: bool,
     /// The longest that any session waited behind the rehearsal.

@@ -95,6 +95,21 @@ async fn a_rehearsal_past_its_duration_is_ended() {
 }
 
 #[tokio::test]
+async fn why_a_rehearsal_was_ended_is_known_to_who_first_noticed_its_end() {
+    let database = database(Server::shared());
+    let target = target(&database);
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: Duration::from_millis(100),
+    };
+    let (holder, guard) = holding(&target, budgets).await;
+    holder.closed().await;
+    let record = guard.stop().await;
+    let ended = record.ended.expect("a reason");
+    assert_eq!(ended.verdict, Verdict::BudgetExceeded(Budget::Duration));
+}
+
+#[tokio::test]
 async fn a_guard_whose_connection_is_lost_closes_its_events_without_a_word() {
     let database = database(Server::shared());
     let target = target(&database);

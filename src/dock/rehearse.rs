@@ -210,7 +210,7 @@ impl Stage<'_> {
             },
             guard: match stop {
                 Some(Stop::Guard(said)) => Some(said),
-                _ => None,
+                _ => guard.ended.map(|it| Said::new(it.verdict, it.message)),
             },
             bypass: guard.bypass,
             prediction,

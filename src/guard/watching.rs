@@ -34,6 +34,7 @@ pub(super) struct Watching {
 /// What it saw.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
+    ended: Option<Ended>,
     longest_wait: Duration,
     strangers: BTreeMap<i32, Session>,
     blockers: BTreeMap<i32, Session>,
@@ -92,6 +93,7 @@ impl Watching {
             let seen = look(&mut self.client).await?;
             let now = self.began.elapsed();
             if let Some(ended) = self.judge(now, seen) {
+                self.seen.ended = Some(ended.clone());
                 let end = format!("SELECT pg_terminate_backend({})", self.watched);
                 self.client.ask(&end).await?;
                 return Ok(ended);
@@ -185,6 +187,7 @@ impl Seen {
             });
         }
         Record {
+            ended: self.ended,
             bypass: !self.strangers.is_empty(),
             longest_wait: self.longest_wait,
             findings,
