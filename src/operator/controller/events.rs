@@ -11,11 +11,16 @@ const NOTE_LIMIT: usize = 1024;
 
 pub(super) struct Events {
     client: Client,
+    reporter: Reporter,
 }
 
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        Self { client }
+        let reporter = Reporter {
+            controller: "drydock".to_owned(),
+            instance: None,
+        };
+        Self { client, reporter }
     }
 
     /// Events are news for people; one that cannot be written changes nothing.
@@ -36,12 +41,9 @@ impl Events {
             },
             secondary: None,
         };
-        let reporter = Reporter {
-            controller: "drydock".to_owned(),
-            instance: None,
-        };
-        // One that lived longer would count the next failure under the message of the last one.
-        let recorder = Recorder::new(self.client.clone(), reporter);
+        // A recorder takes an event with the reason of an earlier one for its repetition and keeps
+        // that one's note: the second dry run would be announced under the name of the first Job.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, &migration.object_ref(&())).await {
             tracing::warn!(%error, "cannot write an event");
         }

@@ -49,21 +49,11 @@ pub fn transitions(old: &MigrationStatus, new: &MigrationStatus) -> Vec<Transiti
             Some(RunPhase::Upgrade),
         );
     }
-    for (phase, reason, what) in [
-        (RunPhase::DryRun, reason::DRY_RUN_IN_PROGRESS, "dry run"),
-        (RunPhase::Upgrade, reason::UPGRADE_IN_PROGRESS, "upgrade"),
-    ] {
-        if let Some(name) = job(new, phase)
-            && Some(&name) != job(old, phase).as_ref()
-        {
-            tell(
-                Severity::Normal,
-                reason,
-                format!("the {what} is started as the Job {name}"),
-                Some(phase),
-            );
-        }
-    }
+    let started = |phase, what: &str| {
+        let name = job(new, phase)?;
+        (Some(&name) != job(old, phase).as_ref())
+            .then(|| format!("the {what} is started as the Job {name}"))
+    };
     let became = |kind: &str| {
         let now = new.condition(kind).filter(|c| c.status == "True")?;
         let before = old.condition(kind).filter(|c| c.status == "True");
@@ -71,12 +61,29 @@ pub fn transitions(old: &MigrationStatus, new: &MigrationStatus) -> Vec<Transiti
             .is_none_or(|before| before.reason != now.reason)
             .then_some(now)
     };
+    // In the order in which they happen: a pass and the start of the upgrade are often one change.
+    if let Some(message) = started(RunPhase::DryRun, "dry run") {
+        tell(
+            Severity::Normal,
+            reason::DRY_RUN_IN_PROGRESS,
+            message,
+            Some(RunPhase::DryRun),
+        );
+    }
     if let Some(passed) = became(condition::DRY_RUN_PASSED) {
         tell(
             Severity::Normal,
             &passed.reason,
             passed.message.clone(),
             Some(RunPhase::DryRun),
+        );
+    }
+    if let Some(message) = started(RunPhase::Upgrade, "upgrade") {
+        tell(
+            Severity::Normal,
+            reason::UPGRADE_IN_PROGRESS,
+            message,
+            Some(RunPhase::Upgrade),
         );
     }
     if let Some(stalled) = became(condition::STALLED) {
