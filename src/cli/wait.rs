@@ -55,11 +55,16 @@ pub(super) fn run(arguments: WaitArgs) -> Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     let waited = runtime.block_on(wait(&request, |ready| {
-        say(&format!("{}: {}", ready.reason, ready.message));
+        // A standstill's message begins with its reason.
+        if ready.message.starts_with(&ready.reason) {
+            say(&ready.message);
+        } else {
+            say(&format!("{}: {}", ready.reason, ready.message));
+        }
     }));
     Ok(match waited {
         Ok(Waited::Open { message }) => {
-            say(&format!("open: {message}"));
+            say(&message);
             ExitCode::Passed
         }
         Ok(Waited::Stalled { code, .. }) => code,

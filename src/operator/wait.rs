@@ -45,7 +45,7 @@ pub enum Subject {
 pub enum Waited {
     /// The image is released.
     Open {
-        /// The message of the condition Ready.
+        /// Whose pods start.
         message: String,
     },
     /// It will not be, unless a person acts.
@@ -249,17 +249,11 @@ impl Awaited {
 
     fn judge(&self, migration: &Migration, image: Option<&str>) -> Option<Waited> {
         let status = migration.status_or_default();
-        let message = |kind: &str| {
-            status
-                .condition(kind)
-                .map(|c| c.message.clone())
-                .unwrap_or_default()
-        };
         if let Some(image) = image
             && status.released.iter().any(|entry| entry.image == image)
         {
             return Some(Waited::Open {
-                message: format!("{image} is released"),
+                message: format!("the gate is open for {image}"),
             });
         }
         let present = status.observed_generation >= self.generation
@@ -270,7 +264,7 @@ impl Awaited {
         let names_it = image.is_none_or(|image| image == migration.spec.image);
         if names_it && is_true(status.condition(condition::GATE_OPEN)) {
             return Some(Waited::Open {
-                message: message(condition::READY),
+                message: format!("the gate is open for {}", migration.spec.image),
             });
         }
         let stalled = status.condition(condition::STALLED)?;
