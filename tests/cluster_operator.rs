@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cluster/alerts.rs"]
+mod alerts;
 #[path = "lab/cluster.rs"]
 mod cluster;
 #[path = "lab/postgres.rs"]
@@ -197,52 +199,7 @@ fn a_dry_run_that_is_taken_away_is_lost_and_fires_the_alert() {
             .contains("reason=\"DryRunLost\",status=\"False\",type=\"DryRunPassed\"")
             .then_some(metrics)
     });
-    fires(&metrics, "DrydockDryRunFailed", &shop.namespace.name);
-}
-
-/// Gives the metrics, as they were exposed, to promtool with the rules that are shipped.
-fn fires(metrics: &str, alert: &str, namespace: &str) {
-    let series: Vec<_> = metrics
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.rsplit_once(' '))
-        .map(|(series, value)| json!({"series": series, "values": format!("{value}x5")}))
-        .collect();
-    let root = env!("CARGO_MANIFEST_DIR");
-    let reason = "DryRunLost";
-    let test = json!({
-        "rule_files": [format!("{root}/deploy/prometheus-rules.yaml")],
-        "tests": [{
-            "interval": "1m",
-            "input_series": series,
-            "alert_rule_test": [{
-                "eval_time": "2m", "alertname": alert,
-                "exp_alerts": [{
-                    "exp_labels": {
-                        "severity": "warning", "namespace": namespace,
-                        "migration": "orders", "reason": reason,
-                    },
-                    "exp_annotations": {
-                        "summary": format!("The dry run of {namespace}/orders did not pass: {reason}"),
-                        "description": format!("Its new pods wait and the old ones go on. drydock report orders --namespace {namespace}"),
-                    },
-                }],
-            }],
-        }],
-    });
-    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
-    std::fs::write(file.path(), test.to_string()).unwrap();
-    let output = std::process::Command::new(format!("{root}/tests/lab/lab"))
-        .args(["promtool", "test", "rules"])
-        .arg(file.path())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    alerts::dry_run_alert_fires(&metrics, &shop.namespace.name, "DryRunLost");
 }
 
 #[test]

@@ -151,6 +151,11 @@ impl Cluster {
         run("helm", arguments, "").unwrap_or_else(|error| panic!("helm {arguments:?}: {error}"))
     }
 
+    /// Runs Helm; the error is what it says against it.
+    pub fn try_helm(&self, arguments: &[&str]) -> Result<String, String> {
+        run("helm", arguments, "")
+    }
+
     /// The node's inside; `None` for a cluster of the user's own.
     pub fn node(&self) -> Option<Node> {
         if external().is_some() {

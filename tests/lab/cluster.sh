@@ -90,16 +90,16 @@ cluster_up() {
     kill -0 "$unshare" 2>/dev/null || die "the node did not start: $(cat "$STATE/logs/node")"
     sleep 0.02
   done
-  await 20 "the node's network" test -e "$STATE/network-is-up"
+  await 60 "the node's network" test -e "$STATE/network-is-up"
   cluster_start etcd
   cluster_start containerd
   cluster_start kube-apiserver
-  await 60 "the API server" kubectl get --raw /readyz
+  await 180 "the API server" kubectl get --raw /readyz
   for component in kube-controller-manager kube-scheduler kube-proxy kubelet; do cluster_start "$component"; done
-  await 30 "containerd" in_node ctr version
+  await 120 "containerd" in_node ctr version
   image_load "$(tool_sandbox)/sandbox.tar"
-  await 60 "the node" healthy
-  await 30 "the service account of namespace default" kubectl get serviceaccount default
+  await 180 "the node" healthy
+  await 120 "the service account of namespace default" kubectl get serviceaccount default
   say "up in $(since "$started") s: kubeconfig $STATE/admin.kubeconfig, network 10.88.0.0/16"
 }
 
