@@ -56,6 +56,11 @@ enum Command {
     #[command(hide = true, subcommand)]
     Step(step::Step),
     /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  drydock completions bash > /etc/bash_completion.d/drydock
+  drydock completions zsh > \"${fpath[1]}/_drydock\"
+  drydock completions fish > ~/.config/fish/completions/drydock.fish")]
     Completions {
         /// Which shell
         shell: Shell,
@@ -119,20 +124,30 @@ fn filter() -> Option<String> {
 /// One worker serves every socket, so that no message is handed from thread to thread; what computes
 /// for long runs on this thread or, as the display does, on one of its own.
 fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .context("cannot start")?
-        .block_on(work)
+        .context("cannot start")?;
+    let result = runtime.block_on(work);
+    // A thread may still wait for a line on standard input that nobody will write.
+    runtime.shutdown_background();
+    result
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")?;
-    Ok(ExitCode::Passed)
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+fn written(result: std::io::Result<()>) -> anyhow::Result<ExitCode> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(ExitCode::Passed),
+    }
 }
 
 /// `drydock: what: because: of what`, on standard error.

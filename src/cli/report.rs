@@ -1,12 +1,13 @@
 //! `drydock report`: renders stored reports.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::output::{self, Format};
+use crate::operator::reports::{FetchError, fetch_reports};
 use crate::report::{FORMAT_VERSION, Report};
 use crate::verdict::ExitCode;
 
@@ -16,11 +17,13 @@ use crate::verdict::ExitCode;
 Examples:
   drydock rehearse -o json -- alembic upgrade head > report.json
   drydock report report.json -o html > report.html
-  drydock report orders -n shop          the last report of the Migration `orders`
+  drydock report orders -n shop          the last run of the Migration `orders`
   kubectl logs job/orders-dryrun-… -c witness | drydock report")]
 pub(super) struct ReportArgs {
     /// A file with reports as JSON, `-` for standard input, or the name of a Migration in the
     /// cluster; standard input when omitted
+    ///
+    /// A name that is also a file's is the file, unless --namespace is given.
     #[arg(value_name = "FILE|NAME")]
     source: Option<String>,
     /// The form
@@ -29,30 +32,105 @@ pub(super) struct ReportArgs {
     /// List every statement, not only those that failed
     #[arg(long)]
     statements: bool,
-    /// The Migration's namespace
+    /// The Migration's namespace; default: the context's, or the pod's
     #[arg(short, long)]
     namespace: Option<String>,
 }
 
+/// Where reports come from.
+#[derive(Debug, PartialEq, Eq)]
+enum Source<'a> {
+    Input,
+    File(&'a Path),
+    Cluster(&'a str),
+}
+
+impl ReportArgs {
+    fn source(&self) -> Result<Source<'_>> {
+        let Some(named) = self.source.as_deref() else {
+            if self.namespace.is_some() {
+                bail!("--namespace needs the name of a Migration");
+            }
+            return Ok(Source::Input);
+        };
+        if self.namespace.is_some() {
+            return Ok(Source::Cluster(named));
+        }
+        let path = Path::new(named);
+        Ok(if named == "-" {
+            Source::Input
+        } else if path.exists() || !could_be_a_name(named) {
+            Source::File(path)
+        } else {
+            Source::Cluster(named)
+        })
+    }
+}
+
+/// Whether a missing file's name may have been meant for a Migration: Kubernetes would take it, and
+/// it does not end as files with reports do.
+fn could_be_a_name(text: &str) -> bool {
+    let ends_like_a_file = [".json", ".gz", ".jsonl", ".log", ".txt"]
+        .iter()
+        .any(|end| text.ends_with(end));
+    !ends_like_a_file
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+}
+
 /// Runs the subcommand.
 pub(super) fn run(arguments: &ReportArgs) -> Result<ExitCode> {
-    let bytes = match arguments.source.as_deref() {
-        None | Some("-") => {
+    let reports = match arguments.source()? {
+        Source::Input => {
             let mut bytes = Vec::new();
             std::io::stdin()
                 .read_to_end(&mut bytes)
                 .context("cannot read standard input")?;
-            bytes
+            parse(&unpacked(bytes)?)?
         }
-        Some(name) => {
-            let path = PathBuf::from(name);
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?
+        Source::File(path) => {
+            let read = || -> Result<_> { parse(&unpacked(std::fs::read(path)?)?) };
+            read().with_context(|| format!("cannot read {}", path.display()))?
         }
+        Source::Cluster(name) => match fetch(arguments.namespace.as_deref(), name)? {
+            Ok(reports) => reports,
+            Err(error) => {
+                let code = error.exit_code();
+                super::complain(&match arguments.namespace {
+                    Some(_) => anyhow::Error::from(error),
+                    None => neither(name, error),
+                });
+                return Ok(code);
+            }
+        },
     };
-    let reports = parse(&unpacked(bytes)?)?;
-    output::print(&reports, arguments.output, arguments.statements)
-        .context("cannot write to standard output")?;
-    Ok(ExitCode::Passed)
+    let printed = output::print(&reports, arguments.output, arguments.statements);
+    super::written(printed)
+}
+
+/// For a name that could have been a file's as well as a Migration's.
+fn neither(name: &str, error: FetchError) -> anyhow::Error {
+    match error {
+        FetchError::Missing { .. } => {
+            anyhow::anyhow!("there is no file {name} here, and in the cluster {error}")
+        }
+        FetchError::Connect(_) | FetchError::Read { .. } => {
+            anyhow::Error::from(error).context(format!(
+                "there is no file {name} here, and the cluster cannot be asked for a Migration"
+            ))
+        }
+        other => anyhow::Error::from(other),
+    }
+}
+
+fn fetch(namespace: Option<&str>, name: &str) -> Result<Result<Vec<Report>, FetchError>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    Ok(runtime.block_on(fetch_reports(namespace, name)))
 }
 
 /// Stored reports are compressed; the magic number tells.

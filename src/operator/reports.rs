@@ -6,7 +6,8 @@ use kube::{Api, Client, ResourceExt};
 
 use super::resources::{ReportError, unpack_report};
 use crate::api::{LABEL_MIGRATION, Migration};
-use crate::report::Report;
+use crate::report::{FORMAT_VERSION, Report};
+use crate::verdict::ExitCode;
 
 /// Why there is no report to show.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,10 @@ pub enum FetchError {
         namespace: String,
     },
     /// Nothing is kept.
-    #[error("no report of the Migration {0} is kept yet")]
+    #[error(
+        "no report of the Migration {0} is kept yet: one is stored when a dry run has ended; \
+         `kubectl describe migration {0}` says where it stands"
+    )]
     NoReport(String),
     /// What is kept cannot be unpacked.
     #[error("the ConfigMap {name} holds no usable report")]
@@ -43,7 +47,18 @@ pub enum FetchError {
         #[source]
         source: ReportError,
     },
-    /// What is kept is no report, or one of a newer drydock.
+    /// What is kept is of a newer drydock.
+    #[error(
+        "the report in the ConfigMap {name} has format {format}, and this drydock reads up to \
+         {FORMAT_VERSION}: use the drydock that wrote it, or a newer one"
+    )]
+    Newer {
+        /// The ConfigMap.
+        name: String,
+        /// Its format.
+        format: u64,
+    },
+    /// What is kept is no report.
     #[error("the report in the ConfigMap {name} cannot be read")]
     Parse {
         /// The ConfigMap.
@@ -52,6 +67,21 @@ pub enum FetchError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl FetchError {
+    /// 2 for what the caller must change, 6 for the surroundings.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Connect(_) | Self::Read { .. } => ExitCode::Environment,
+            Self::Missing { .. }
+            | Self::NoReport(_)
+            | Self::Unpack { .. }
+            | Self::Newer { .. }
+            | Self::Parse { .. } => ExitCode::Usage,
+        }
+    }
 }
 
 /// The reports of a Migration's present run: of its dry run, then of its upgrade. When there is no
@@ -103,5 +133,18 @@ fn read_report(map: &ConfigMap) -> Result<Report, FetchError> {
         name: name.clone(),
         source,
     })?;
-    serde_json::from_slice(&bytes).map_err(|source| FetchError::Parse { name, source })
+    let parsing = |source| FetchError::Parse {
+        name: name.clone(),
+        source,
+    };
+    let document: serde_json::Value = serde_json::from_slice(&bytes).map_err(parsing)?;
+    if let Some(format) = document.get("format").and_then(serde_json::Value::as_u64)
+        && format > u64::from(FORMAT_VERSION)
+    {
+        return Err(FetchError::Newer {
+            name: name.clone(),
+            format,
+        });
+    }
+    serde_json::from_slice(&bytes).map_err(parsing)
 }
