@@ -15,6 +15,6 @@ mod witnessed;
 pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};
 pub use finding::{Finding, Severity};
 pub use ledger::{Ledger, SequenceMoved};
-pub use statement::{Lock, ServerError, Statement, StatementOutcome};
+pub use statement::{ServerError, Statement, StatementOutcome};
 pub use summary::Summary;
 pub use witnessed::{CatalogueClass, CatalogueMove, Witnessed};

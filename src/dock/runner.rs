@@ -5,6 +5,7 @@
 //! whoever kills a committing client does not know what was committed.
 
 mod output;
+mod redaction;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

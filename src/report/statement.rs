@@ -2,16 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A lock that one statement took for the first time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lock {
-    /// The mode in PostgreSQL's words, e.g. `AccessExclusiveLock`.
-    pub mode: String,
-    /// Qualified name of the relation.
-    pub relation: String,
-}
-
 /// An error as the server wrote it, without DETAIL (which may hold rows).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +14,28 @@ pub struct ServerError {
     pub constraint: Option<String>,
     /// The table, when the server names one.
     pub table: Option<String>,
+}
+
+impl ServerError {
+    /// A primary message without the value that it quotes. Errors about data (SQLSTATE class 22)
+    /// name the value at fault: `invalid input syntax for type integer: "…"`, `value "…" is out of
+    /// range for type smallint`.
+    #[must_use]
+    pub fn without_value(message: &str) -> String {
+        const BEFORE: [&str; 2] = [": \"", "value \""];
+        let begin = BEFORE
+            .iter()
+            .filter_map(|mark| message.find(mark).map(|at| at + mark.len()))
+            .min();
+        let end = message.rfind('"');
+        match (begin, end) {
+            (Some(begin), Some(end)) if begin <= end => {
+                let (head, tail) = (message.get(..begin), message.get(end..));
+                format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
+            }
+            _ => message.to_owned(),
+        }
+    }
 }
 
 /// How a statement ended.
@@ -61,7 +73,27 @@ pub struct Statement {
     /// How it ended.
     #[serde(flatten)]
     pub outcome: StatementOutcome,
-    /// Locks that it was the first to take.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub locks: Vec<Lock>,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(
+        "invalid input syntax for type integer: \"secret\"",
+        "invalid input syntax for type integer: \"…\""
+    )]
+    #[case(
+        "value \"99999\" is out of range for type smallint",
+        "value \"…\" is out of range for type smallint"
+    )]
+    #[case("malformed array literal: \"a\"b\"", "malformed array literal: \"…\"")]
+    #[case("division by zero", "division by zero")]
+    #[case("numeric field overflow", "numeric field overflow")]
+    fn a_value_that_a_message_quotes_is_taken_away(#[case] message: &str, #[case] clean: &str) {
+        assert_eq!(ServerError::without_value(message), clean);
+    }
 }

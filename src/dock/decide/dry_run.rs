@@ -218,7 +218,6 @@ mod tests {
             transaction: Some(1),
             micros: 5,
             outcome,
-            locks: vec![],
         }
     }
 

@@ -1,4 +1,6 @@
-//! The last of what a command wrote, without passwords.
+//! The last of what a command wrote, without passwords and rows.
+
+use super::redaction::{without_passwords, without_rows};
 
 /// What is kept.
 const LIMIT: usize = 16 << 10;
@@ -11,10 +13,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub(super) fn new(mut secrets: Vec<String>) -> Self {
-        // Longest first, so that no secret is cut by a shorter one inside it.
-        secrets.retain(|secret| !secret.is_empty());
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    pub(super) fn new(secrets: Vec<String>) -> Self {
         Self {
             bytes: Vec::new(),
             secrets,
@@ -30,42 +29,14 @@ impl Tail {
     }
 
     pub(super) fn into_text(self) -> String {
-        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret.as_str(), "***");
-        }
-        let text = without_url_passwords(&text);
+        let text = String::from_utf8_lossy(&self.bytes);
+        let text = without_rows(&without_passwords(&text, &self.secrets));
         let mut start = text.len().saturating_sub(LIMIT);
         while !text.is_char_boundary(start) {
             start += 1;
         }
         text.get(start..).unwrap_or_default().to_owned()
     }
-}
-
-/// Replaces the password of every `scheme://user:password@`.
-fn without_url_passwords(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(found) = rest.find("://") {
-        let (before, after) = rest.split_at(found + 3);
-        clean.push_str(before);
-        let end = after
-            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '"' | '\''))
-            .unwrap_or(after.len());
-        let (authority, remainder) = after.split_at(end);
-        match (authority.find(':'), authority.rfind('@')) {
-            (Some(colon), Some(at)) if colon < at => {
-                clean.push_str(authority.get(..=colon).unwrap_or_default());
-                clean.push_str("***");
-                clean.push_str(authority.get(at..).unwrap_or_default());
-            }
-            _ => clean.push_str(authority),
-        }
-        rest = remainder;
-    }
-    clean.push_str(rest);
-    clean
 }
 
 #[cfg(test)]
@@ -82,15 +53,5 @@ mod tests {
         let text = tail.into_text();
         assert!(text.len() <= LIMIT);
         assert!(text.ends_with("line\ndernière"));
-    }
-
-    #[test]
-    fn passwords_are_removed_by_value_and_by_place() {
-        let mut tail = Tail::new(vec!["geheim".into(), String::new()]);
-        tail.push(b"FATAL: geheim\npostgresql+psycopg://u:p%40ss@host:5432/db?x=1 ok://h/a:b@c");
-        assert_eq!(
-            tail.into_text(),
-            "FATAL: ***\npostgresql+psycopg://u:***@host:5432/db?x=1 ok://h/a:b@c"
-        );
     }
 }

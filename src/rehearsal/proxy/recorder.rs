@@ -85,7 +85,6 @@ impl Recorder {
                         transaction,
                         micros: 0,
                         outcome: StatementOutcome::Cut,
-                        locks: Vec::new(),
                     });
                     self.statements.len() - 1
                 });

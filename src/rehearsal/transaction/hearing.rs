@@ -11,6 +11,9 @@ use crate::rehearsal::wire::{
 use crate::report::ServerError;
 use crate::verdict::{Budget, NotRehearsed, Verdict};
 
+/// The class of errors that quote values.
+const DATA_EXCEPTION: &str = "22";
+
 /// Tags that only transaction control has.
 const CONTROL_TAGS: [&[u8]; 9] = [
     b"BEGIN",
@@ -448,9 +451,14 @@ fn is_several(diagnostic: &Diagnostic<'_>) -> bool {
 
 pub(super) fn server_error(diagnostic: &Diagnostic<'_>) -> ServerError {
     let text = |field| diagnostic.text(field).map(std::borrow::Cow::into_owned);
+    let (code, message) = (diagnostic.code().to_string(), diagnostic.message());
     ServerError {
-        code: diagnostic.code().to_string(),
-        message: diagnostic.message().into_owned(),
+        message: if code.starts_with(DATA_EXCEPTION) {
+            ServerError::without_value(&message)
+        } else {
+            message.into_owned()
+        },
+        code,
         constraint: text(Field::Constraint),
         table: text(Field::Table),
     }
