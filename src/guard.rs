@@ -5,6 +5,7 @@
 //! idle in a transaction has nothing to cancel and keeps its locks (PostgreSQL manual, "Server
 //! Signaling Functions").
 
+mod held;
 mod observation;
 mod patience;
 mod watching;
@@ -15,9 +16,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::postgres::connect::{self, Client, ConnectError, StartupSettings};
+use crate::postgres::identity::{self, IdentityError, Place};
 use crate::postgres::url::Target;
 use crate::report::{Finding, Severity};
 use crate::verdict::Verdict;
+pub use held::HeldLock;
 use watching::{Seen, Watching};
 
 /// What a rehearsal may cost others.
@@ -36,6 +39,15 @@ pub struct Ended {
     pub verdict: Verdict,
     /// Who was blocked, by how much, and what to do.
     pub message: String,
+}
+
+/// What the guard sees at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// How many sessions are blocked by the rehearsal.
+    pub blocked: usize,
+    /// Locks of the rehearsal that keep others from reading or writing, strongest first.
+    pub held: Vec<HeldLock>,
 }
 
 /// What the guard saw from start to stop.
@@ -58,6 +70,9 @@ pub enum GuardError {
     /// Its connection could not be made.
     #[error("the guard cannot connect")]
     Connect(#[source] ConnectError),
+    /// Its connection leads elsewhere.
+    #[error("the guard would watch another server")]
+    Elsewhere(#[source] IdentityError),
 }
 
 /// A running guard. Dropping it without [`Guard::stop`] ends its connection too.
@@ -66,47 +81,53 @@ pub struct Guard {
     /// At most one message: the rehearsal was ended. Closed without one: the guard's own
     /// connection was lost, so nobody protects the traffic any more and the run must end.
     pub events: mpsc::Receiver<Ended>,
-    blocked: watch::Receiver<usize>,
+    moments: watch::Receiver<Moment>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Seen>,
 }
 
 impl Guard {
-    /// Starts watching the backend with process id `watched`.
+    /// Starts watching the backend with process id `watched` at `place`.
     ///
     /// # Errors
-    /// When the guard's own connection cannot be made; a rehearsal must not go on without it.
+    /// When the guard's own connection cannot be made or leads elsewhere; a rehearsal must not go on
+    /// without it.
     pub async fn start(
         target: &Target,
         settings: &StartupSettings,
+        place: &Place,
         watched: i32,
         budgets: Budgets,
     ) -> Result<Self, GuardError> {
         // A role's own limit on statements would end the guard in the middle of the run.
         let settings = settings.clone().with("statement_timeout", "0");
-        let client = connect::client(target, &settings)
+        let mut client = connect::client(target, &settings)
             .await
             .map_err(GuardError::Connect)?;
+        let pid = client.backend_pid();
+        identity::agree(&mut client, pid, place)
+            .await
+            .map_err(GuardError::Elsewhere)?;
         Ok(Self::over(client, watched, budgets))
     }
 
     fn over(client: Client, watched: i32, budgets: Budgets) -> Self {
         let (say, events) = mpsc::channel(1);
-        let (show, blocked) = watch::channel(0);
+        let (show, moments) = watch::channel(Moment::default());
         let (stop, stopped) = oneshot::channel();
         let watching = Watching::new(client, watched, budgets, show);
         Self {
             events,
-            blocked,
+            moments,
             stop: Some(stop),
             task: tokio::spawn(watching.run(say, stopped)),
         }
     }
 
-    /// How many sessions are blocked by the rehearsal now.
+    /// Who is blocked by the rehearsal now, and what it holds.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<usize> {
-        self.blocked.clone()
+    pub fn watch(&self) -> watch::Receiver<Moment> {
+        self.moments.clone()
     }
 
     /// Ends the guard and says what it saw.

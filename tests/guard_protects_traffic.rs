@@ -10,6 +10,7 @@ use std::time::Duration;
 use drydock::guard::{Budgets, Guard};
 use drydock::postgres::ask::Ask;
 use drydock::postgres::connect::{self, Client, StartupSettings};
+use drydock::postgres::identity;
 use drydock::postgres::url::{self, Target};
 use drydock::verdict::{Budget, Verdict};
 use postgres::{Database, Server};
@@ -31,12 +32,13 @@ async fn client(target: &Target, name: &str) -> Client {
 /// A rehearsal's backend that holds an AccessExclusiveLock on `orders`, and its guard.
 async fn holding(target: &Target, budgets: Budgets) -> (Client, Guard) {
     let mut holder = client(target, "drydock/test").await;
+    let place = identity::check(&mut holder).await.expect("a place").place;
     holder
         .ask("BEGIN; LOCK TABLE orders")
         .await
         .expect("the lock");
     let settings = StartupSettings::first("drydock/test");
-    let guard = Guard::start(target, &settings, holder.backend_pid(), budgets)
+    let guard = Guard::start(target, &settings, &place, holder.backend_pid(), budgets)
         .await
         .expect("a guard");
     (holder, guard)
@@ -166,12 +168,13 @@ async fn whom_the_rehearsal_waits_for_is_named() {
         .await
         .expect("rows");
     let mut waiting = client(&target, "drydock/test").await;
+    let place = identity::check(&mut waiting).await.expect("a place").place;
     let budgets = Budgets {
         blocking: PLENTY,
         duration: PLENTY,
     };
     let settings = StartupSettings::first("drydock/test");
-    let guard = Guard::start(&target, &settings, waiting.backend_pid(), budgets)
+    let guard = Guard::start(&target, &settings, &place, waiting.backend_pid(), budgets)
         .await
         .expect("a guard");
     let locking = waiting.ask("BEGIN; SET LOCAL lock_timeout = '400ms'; LOCK TABLE orders");

@@ -28,9 +28,9 @@ async fn two_connections_agree_about_the_place_and_other_databases_and_servers_d
         let same = identity::check(&mut client(&here, "drydock/b").await)
             .await
             .unwrap();
-        assert_eq!(mine.disagreement(&same), None);
-        assert_eq!(mine.major, u32::from(major));
-        assert!(!mine.system_identifier.is_empty() && mine.timeline == 1);
+        assert_eq!(mine.place.disagreement(&same.place), None);
+        assert_eq!(mine.place.major, u32::from(major));
+        assert!(!mine.place.system_identifier.is_empty() && mine.place.timeline == 1);
         assert_eq!(mine.deadlock_timeout.as_millis(), 1000);
         assert_eq!(
             mine.warnings,
@@ -39,7 +39,12 @@ async fn two_connections_agree_about_the_place_and_other_databases_and_servers_d
         let other = identity::check(&mut client(&there, "drydock/c").await)
             .await
             .unwrap();
-        assert!(mine.disagreement(&other).unwrap().starts_with("database: "));
+        assert!(
+            mine.place
+                .disagreement(&other.place)
+                .unwrap()
+                .starts_with("database ")
+        );
     }
 }
 

@@ -158,6 +158,13 @@ fn describe(progress: &Progress) -> String {
     if progress.statements > 0 {
         parts.push(count(progress.statements, "statement"));
     }
+    if let Some((strongest, others)) = progress.held.split_first() {
+        let more = match others.len() {
+            0 => String::new(),
+            number => format!(" and {number} more"),
+        };
+        parts.push(format!("holds {strongest}{more}"));
+    }
     if progress.blocked > 0 {
         parts.push(format!(
             "{} blocked",
@@ -167,7 +174,7 @@ fn describe(progress: &Progress) -> String {
     if let Some((text, since)) = &progress.current {
         let age = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        parts.push(format!("{} {text}", millis(age)));
+        parts.push(format!("{} in {text}", millis(age)));
     }
     parts.join(" · ")
 }

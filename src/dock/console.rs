@@ -30,6 +30,8 @@ pub struct Progress {
     pub statements: u64,
     /// The statement that runs now, and since when.
     pub current: Option<(String, Instant)>,
+    /// Locks that keep the application from reading or writing, strongest first.
+    pub held: Vec<String>,
     /// Sessions of the application that wait behind the rehearsal.
     pub blocked: usize,
     /// For an open rehearsal: the URL to connect to.
@@ -42,6 +44,7 @@ impl Default for Progress {
             step: Step::Prepare,
             statements: 0,
             current: None,
+            held: Vec::new(),
             blocked: 0,
             open_at: None,
         }
@@ -65,6 +68,7 @@ impl Console {
         self.progress.send_modify(|progress| {
             progress.step = step;
             progress.current = None;
+            progress.held.clear();
             progress.blocked = 0;
         });
     }

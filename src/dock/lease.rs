@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::record::Said;
 use super::trouble::{asking, connecting, identifying};
 use crate::postgres::connect::{self, Client, StartupSettings};
-use crate::postgres::identity::{self, Identity};
+use crate::postgres::identity::{self, Identity, Place};
 use crate::postgres::lock;
 use crate::postgres::url::Target;
 use crate::report::{Database, RunId};
@@ -13,6 +13,9 @@ use crate::verdict::{Environment, Verdict};
 
 /// How often a busy database is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long the sessions of a run that has just ended may take to go.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// A session that holds drydock's advisory lock on one database.
 #[derive(Debug)]
@@ -31,7 +34,8 @@ pub struct Lease {
 
 impl Lease {
     /// Connects, checks that the server is one that can be rehearsed on, and takes the lock; waits
-    /// for it as long as `patience`.
+    /// for it as long as `patience`, and for the end of an earlier run's sessions at least three
+    /// seconds.
     ///
     /// # Errors
     /// With the cause from the surroundings.
@@ -44,7 +48,7 @@ impl Lease {
         let identity = identity::check(&mut client)
             .await
             .map_err(|error| identifying(&error))?;
-        let settings = StartupSettings::for_major(&application, identity.major);
+        let settings = StartupSettings::for_major(&application, identity.place.major);
         let began = Instant::now();
         while let Some(holder) = lock::try_take(&mut client)
             .await
@@ -55,7 +59,25 @@ impl Lease {
                     Verdict::Environment(Environment::Busy),
                     format!(
                         "another run works on database {}: {holder}; try again when it has ended",
-                        identity.database
+                        identity.place.database
+                    ),
+                ));
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+        let patience = patience.max(GOODBYE);
+        while let Some(session) = lock::left_over(&mut client)
+            .await
+            .map_err(|error| asking("look for sessions of an earlier run", &error))?
+        {
+            if began.elapsed() >= patience {
+                return Err(Said::new(
+                    Verdict::Environment(Environment::EarlierRunAlive),
+                    format!(
+                        "an earlier run still works on database {}: {session}; wait until it has \
+                         ended, or end it with SELECT pg_terminate_backend({})",
+                        identity.place.database,
+                        session.pid.unwrap_or_default()
                     ),
                 ));
             }
@@ -64,18 +86,29 @@ impl Lease {
         Ok(Self {
             client,
             target,
-            database: Database {
-                system_identifier: identity.system_identifier.clone(),
-                timeline: identity.timeline,
-                name: identity.database.clone(),
-                server_version: identity.server_version.clone(),
-                major: identity.major,
-                role: identity.role.clone(),
-                size_bytes: identity.size_bytes,
-            },
+            database: database(&identity),
             identity,
             settings,
         })
+    }
+
+    /// Checks that a dry run took place where this lease is.
+    ///
+    /// # Errors
+    /// Drift, when it did not: nothing is written there, it is to be rehearsed again.
+    pub fn must_be(&self, rehearsed_on: Option<&Database>) -> Result<(), Said> {
+        let elsewhere =
+            rehearsed_on.and_then(|database| self.identity.place.disagreement(&place(database)));
+        match elsewhere {
+            None => Ok(()),
+            Some(what) => Err(Said::new(
+                Verdict::Drift,
+                format!(
+                    "this is not the place that was rehearsed on: {what}. Nothing was written; \
+                     rehearse again"
+                ),
+            )),
+        }
     }
 
     /// How long a statement of ours may queue for a lock: shorter than the server waits before it
@@ -83,6 +116,32 @@ impl Lease {
     #[must_use]
     pub fn lock_timeout(&self) -> Duration {
         self.identity.deadlock_timeout.mul_f64(0.8)
+    }
+}
+
+/// The server as the document of a run names it.
+fn database(identity: &Identity) -> Database {
+    let place = identity.place.clone();
+    Database {
+        system_identifier: place.system_identifier,
+        timeline: place.timeline,
+        name: place.database,
+        server_version: identity.server_version.clone(),
+        major: place.major,
+        role: place.role,
+        size_bytes: identity.size_bytes,
+    }
+}
+
+/// Where a document says that its run took place.
+#[must_use]
+pub fn place(database: &Database) -> Place {
+    Place {
+        system_identifier: database.system_identifier.clone(),
+        timeline: database.timeline,
+        database: database.name.clone(),
+        major: database.major,
+        role: database.role.clone(),
     }
 }
 

@@ -162,6 +162,7 @@ impl Local {
             text: self.text.as_deref(),
             console,
             verified,
+            rehearsed_on: rehearsed.database.as_ref(),
         };
         let (sidecar, runner) = link::channel();
         let runner = tokio::spawn(runner::serve(

@@ -141,6 +141,8 @@ enum Record {
     NotStarted(Said),
     /// The sidecar was killed and started again; nobody knows how the command ended.
     Crashed,
+    /// The pod was stopped and nothing was left in time. Never written, only concluded.
+    Stopped,
 }
 
 impl Pod {

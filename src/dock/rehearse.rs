@@ -13,11 +13,13 @@ use super::lease::Lease;
 use super::link::{Ended, How, Sidecar, Start};
 use super::plan::Plan;
 use super::record::{DryRun, Rehearsed, Run, Said};
-use super::trouble::{guarding, opening};
+use super::trouble::{guarding, identifying, opening};
 use crate::guard::{Budgets, Guard};
 use crate::postgres::dialect::{Dialect, Entrance};
+use crate::postgres::identity::{self, Warning};
 use crate::postgres::url::Password;
 use crate::rehearsal::proxy::{Rehearsal, Settings};
+use crate::report::{Finding, Severity};
 use crate::verdict::{Environment, Verdict};
 
 /// How often the rehearsal's progress is looked at.
@@ -91,9 +93,12 @@ impl Stage<'_> {
                 Some(Command::start(link, self.start(&url, &entrance)).await)
             }
         };
-        let record = self
+        let mut record = self
             .follow(lease, &before, rehearsal, guard, &mut command)
             .await;
+        record
+            .findings
+            .extend(lease.identity.warnings.iter().map(finding));
         Ok((before, record))
     }
 
@@ -105,6 +110,7 @@ impl Stage<'_> {
     ) -> Result<(Before, Rehearsal, Guard), Said> {
         let target = lease.target.clone();
         let settings = lease.settings.clone();
+        let place = lease.identity.place.clone();
         let budgets = Budgets {
             blocking: self.plan.budgets.blocking,
             duration: self.plan.budgets.duration,
@@ -123,7 +129,11 @@ impl Stage<'_> {
             )
             .await
             .map_err(|error| opening(&error))?;
-            let guard = Guard::start(&target, &settings, rehearsal.upstream_pid(), budgets)
+            let pid = rehearsal.upstream_pid();
+            identity::agree(&mut rehearsal.asker(), pid, &place)
+                .await
+                .map_err(|error| identifying(&error))?;
+            let guard = Guard::start(&target, &settings, &place, pid, budgets)
                 .await
                 .map_err(|error| guarding(&error))?;
             Ok::<_, Said>((rehearsal, guard))
@@ -224,7 +234,7 @@ impl Stage<'_> {
     async fn watch(&self, lease: &Lease, rehearsal: &Rehearsal, guard: &mut Guard) -> Stop {
         let moments = rehearsal.progress();
         let mut look = interval(LOOK);
-        let mut blocked = guard.watch();
+        let mut guarded = guard.watch();
         loop {
             tokio::select! {
                 event = guard.events.recv() => {
@@ -246,11 +256,12 @@ impl Stage<'_> {
                         progress.current = moment.current;
                     });
                 }
-                Ok(()) = blocked.changed() => {
-                    let sessions = *blocked.borrow_and_update();
-                    self.console
-                        .progress
-                        .send_modify(|progress| progress.blocked = sessions);
+                Ok(()) = guarded.changed() => {
+                    let moment = guarded.borrow_and_update().clone();
+                    self.console.progress.send_modify(|progress| {
+                        progress.blocked = moment.blocked;
+                        progress.held = moment.held.iter().map(ToString::to_string).collect();
+                    });
                 }
             }
         }
@@ -288,6 +299,20 @@ impl Stage<'_> {
             secrets,
             expendable: true,
         }
+    }
+}
+
+/// What is unusual about the role, for the report.
+fn finding(warning: &Warning) -> Finding {
+    let code = match warning {
+        Warning::Superuser(_) => "SuperuserRole",
+        Warning::Isolation { .. } => "IsolationNotRehearsed",
+    };
+    Finding {
+        code: code.to_owned(),
+        severity: Severity::Warning,
+        message: warning.to_string(),
+        statement: None,
     }
 }
 

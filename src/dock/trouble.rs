@@ -83,6 +83,10 @@ pub fn identifying(error: &IdentityError) -> Said {
             Environment::ReadOnly,
             "; give the role that the migration really uses",
         ),
+        IdentityError::Elsewhere(_) => (
+            Environment::IdentityMismatch,
+            "; give the address of one server, or try again when a failover has ended",
+        ),
         IdentityError::Ask { .. } => (Environment::ConnectionLost, ""),
     };
     Said::new(
@@ -109,6 +113,7 @@ pub fn opening(error: &OpenError) -> Said {
 pub fn guarding(error: &GuardError) -> Said {
     match error {
         GuardError::Connect(error) => connecting(error),
+        GuardError::Elsewhere(error) => identifying(error),
     }
 }
 

@@ -9,8 +9,9 @@ use super::link::{Sidecar, Start};
 use super::plan::{Expose, Plan};
 use super::record::{Run, Said, Upgrade};
 use crate::postgres::dialect::{Dialect, Entrance};
+use crate::postgres::lock::UPGRADING;
 use crate::postgres::url::HostName;
-use crate::report::{Finding, Prediction, Severity};
+use crate::report::{Database, Finding, Prediction, Severity};
 use crate::verdict::{Environment, Verdict, Verified};
 
 /// Everything that one upgrade needs and that outlives it.
@@ -28,6 +29,8 @@ pub struct Upgrading<'a> {
     pub console: &'a Console,
     /// Proof that the dry run passed.
     pub verified: Verified,
+    /// Where it took place.
+    pub rehearsed_on: Option<&'a Database>,
 }
 
 /// The startup setting that keeps the upgrade from queueing in front of the application.
@@ -101,6 +104,7 @@ impl Upgrading<'_> {
         predicted: &Prediction,
         keep: impl FnOnce(&Before) -> Result<(), Said>,
     ) -> Result<(Before, Option<Start>, Vec<Finding>), Said> {
+        lease.must_be(self.rehearsed_on)?;
         let before = Before::take(lease, &self.plan.tool).await?;
         keep(&before)?;
         match standing(&before.state, predicted) {
@@ -133,7 +137,11 @@ impl Upgrading<'_> {
             None => self.dialect.render(&entrance),
         };
         let mut findings = Vec::new();
-        let mut set = Vec::new();
+        // So that the next run sees a command that outlived this one. A name in the URL wins.
+        let mut set = vec![(
+            "PGAPPNAME".to_owned(),
+            format!("{UPGRADING}{}", self.run.id.0),
+        )];
         let url = match (
             self.text,
             self.dialect.with_setting(&given, LOCK_TIMEOUT, &millis),

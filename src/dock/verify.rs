@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use super::aftermath;
 use super::before::{self, Before};
 use super::decide::After;
-use super::lease::application_name;
+use super::lease::{application_name, place};
 use super::link::{Ended, How};
 use super::record::DryRun;
 use super::trouble::chain;
 use crate::postgres::connect::{self, Client, ConnectError, StartupSettings, Trouble};
+use crate::postgres::identity;
 use crate::postgres::url::Target;
-use crate::report::{Ledger, RunId, Witnessed};
+use crate::report::{Database, Ledger, RunId, Witnessed};
 use crate::schema::Difference;
 use crate::witness::{self, Facts};
 
@@ -29,7 +30,7 @@ pub async fn rollback(
     before: &Before,
     record: &DryRun,
 ) -> Result<(Witnessed, Ledger), String> {
-    let mut client = connect(target, run).await?;
+    let mut client = connect(target, run, &before.database).await?;
     let major = client.major().unwrap_or(before.database.major);
     let facts = Facts {
         run: run.clone(),
@@ -53,7 +54,7 @@ pub async fn after(
     before: &Before,
     ended: Option<&Ended>,
 ) -> Result<After, String> {
-    let mut client = connect(target, run).await?;
+    let mut client = connect(target, run, &before.database).await?;
     if ended.is_none_or(|ended| ended.how != How::Exited { code: 0 }) {
         aftermath::settle(&mut client, before.witness.taken)
             .await
@@ -70,20 +71,26 @@ pub async fn after(
     })
 }
 
-/// What ended the run may still be going on: a server that recovers from a crash takes nobody in.
-async fn connect(target: &Target, run: &RunId) -> Result<Client, String> {
+/// Connects to where the run took place, and nowhere else. What ended the run may still be going
+/// on: a server that recovers from a crash takes nobody in.
+async fn connect(target: &Target, run: &RunId, database: &Database) -> Result<Client, String> {
     let settings = StartupSettings::first(&application_name(run));
     let began = Instant::now();
-    loop {
-        match connect::client(target, &settings).await {
-            Ok(client) => return Ok(client),
+    let mut client = loop {
+        match connect::pin(target, &settings).await {
+            Ok((_, client)) => break client,
             Err(error) if began.elapsed() < PATIENCE && may_pass(&error) => {
                 tracing::debug!(%error, "the server takes nobody in; trying again");
                 tokio::time::sleep(TRY_AGAIN).await;
             }
             Err(error) => return Err(chain(&error)),
         }
-    }
+    };
+    let pid = client.backend_pid();
+    identity::agree(&mut client, pid, &place(database))
+        .await
+        .map_err(|error| chain(&error))?;
+    Ok(client)
 }
 
 fn may_pass(error: &ConnectError) -> bool {

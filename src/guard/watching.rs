@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::observation::{Observation, Session, look, prepare};
 use super::patience::{Exhausted, Patience};
-use super::{Budgets, Ended, Record};
+use super::{Budgets, Ended, Moment, Record, held};
 use crate::postgres::ask::{Ask, AskError, literal, one};
 use crate::postgres::connect::Client;
 use crate::report::{Finding, Severity};
@@ -16,6 +16,9 @@ use crate::verdict::{Budget, Verdict};
 
 /// Between two looks. The worst stall of the application is the blocking budget plus this.
 const BETWEEN: Duration = Duration::from_millis(25);
+
+/// Every how many looks it is shown which locks are held.
+const SHOW_EVERY: u64 = 20;
 
 /// Strangers and blockers beyond it are counted, not named.
 const NAMED: usize = 5;
@@ -27,7 +30,7 @@ pub(super) struct Watching {
     budgets: Budgets,
     began: Instant,
     patience: Patience,
-    show: watch::Sender<usize>,
+    show: watch::Sender<Moment>,
     seen: Seen,
 }
 
@@ -45,7 +48,7 @@ impl Watching {
         client: Client,
         watched: i32,
         budgets: Budgets,
-        show: watch::Sender<usize>,
+        show: watch::Sender<Moment>,
     ) -> Self {
         Self {
             client,
@@ -88,8 +91,10 @@ impl Watching {
         prepare(&mut self.client, self.watched, &literal(&began)).await?;
         let mut ticks = interval(BETWEEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = 0_u64;
         loop {
             ticks.tick().await;
+            looks += 1;
             let seen = look(&mut self.client).await?;
             let now = self.began.elapsed();
             if let Some(ended) = self.judge(now, seen) {
@@ -98,13 +103,21 @@ impl Watching {
                 self.client.ask(&end).await?;
                 return Ok(ended);
             }
+            if looks.is_multiple_of(SHOW_EVERY) {
+                let held = held::look(&mut self.client, self.watched).await?;
+                self.show.send_if_modified(|shown| {
+                    let changed = shown.held != held;
+                    shown.held = held;
+                    changed
+                });
+            }
         }
     }
 
     fn judge(&mut self, now: Duration, seen: Observation) -> Option<Ended> {
-        self.show.send_if_modified(|blocked| {
-            let changed = *blocked != seen.blocked.len();
-            *blocked = seen.blocked.len();
+        self.show.send_if_modified(|shown| {
+            let changed = shown.blocked != seen.blocked.len();
+            shown.blocked = seen.blocked.len();
             changed
         });
         let exhausted = self.patience.observe(now, &seen.blocked);

@@ -9,21 +9,28 @@ use super::connect::Client;
 /// The majors that drydock is tested against.
 pub const SUPPORTED: std::ops::RangeInclusive<u32> = 13..=18;
 
-/// What all connections of one run must agree on, and what a run should know of the server.
+/// What all connections of one run, and its upgrade, must agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct Place {
     /// `system_identifier` of `pg_control_system()`; empty when the role may not read it.
     pub system_identifier: String,
     /// Timeline of the last checkpoint; 0 when the role may not read it.
     pub timeline: u32,
     /// `current_database()`.
     pub database: String,
-    /// `server_version` as the server writes it.
-    pub server_version: String,
     /// Major version.
     pub major: u32,
     /// `current_user`.
     pub role: String,
+}
+
+/// Where a connection leads, and what a run should know of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Which server, which database, as whom.
+    pub place: Place,
+    /// `server_version` as the server writes it.
+    pub server_version: String,
     /// Size of the database in bytes; `None` when the role may not ask.
     pub size_bytes: Option<u64>,
     /// The role's own timeouts.
@@ -91,6 +98,9 @@ pub enum IdentityError {
     /// A standby.
     #[error("the server is in recovery: it is a standby, and a migration needs the primary")]
     Recovery,
+    /// One address leads to several servers, or to one that has failed over meanwhile.
+    #[error("not every connection of this run reaches the same place: {0}")]
+    Elsewhere(String),
     /// The role may only read.
     #[error("role \"{0}\" may only read (default_transaction_read_only is on)")]
     ReadOnly(String),
@@ -122,6 +132,54 @@ pub async fn check(client: &mut Client) -> Result<Identity, IdentityError> {
         return Err(IdentityError::Engine(engine));
     }
     read(client).await
+}
+
+/// Checks that another connection of the run leads to where the first one does. `announced` is its
+/// BackendKeyData's process id.
+///
+/// # Errors
+/// When it leads elsewhere, or does not answer.
+pub async fn agree(
+    asker: &mut impl Ask,
+    announced: i32,
+    first: &Place,
+) -> Result<(), IdentityError> {
+    let what = "its identity";
+    // What the role may not read on one connection it may not read on another.
+    let cluster = if first.system_identifier.is_empty() {
+        "SELECT '', 0"
+    } else {
+        CLUSTER
+    };
+    let rows = asker
+        .ask(&format!("{PLACE};\n{cluster}"))
+        .await
+        .map_err(asking(what))?;
+    let mut fields = rows.into_iter().flatten().map(Option::unwrap_or_default);
+    let mut next = || fields.next().ok_or(asking(what)(AskError::Shape(what)));
+    let (pid, recovery) = (next()?, next()?);
+    let (database, role, number) = (next()?, next()?, next()?);
+    let (system_identifier, timeline) = (next()?, next()?);
+    if pid != announced.to_string() {
+        return Err(IdentityError::Pooler {
+            announced,
+            found: pid,
+        });
+    }
+    if recovery == "t" {
+        return Err(IdentityError::Recovery);
+    }
+    let place = Place {
+        system_identifier,
+        timeline: timeline.parse().unwrap_or_default(),
+        database,
+        major: major(&number),
+        role,
+    };
+    match place.disagreement(first) {
+        None => Ok(()),
+        Some(what) => Err(IdentityError::Elsewhere(what)),
+    }
 }
 
 /// A pooler announces a backend of its own invention, and may give every transaction another one.
@@ -165,6 +223,14 @@ fn other_engine(version: &str, crdb: bool) -> Option<String> {
     other.then(|| first_line.chars().take(80).collect())
 }
 
+const PLACE: &str = "
+SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(), current_database(),
+       current_user, current_setting('server_version_num')";
+
+const CLUSTER: &str = "
+SELECT s.system_identifier, c.timeline_id
+FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c";
+
 const FACTS: &str = "
 SELECT current_database(), current_user, current_setting('server_version'),
        current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),
@@ -199,10 +265,7 @@ async fn read(asker: &mut impl Ask) -> Result<Identity, IdentityError> {
     };
     let role = role.unwrap_or_default();
     let server_version = server_version.unwrap_or_default();
-    let major = number
-        .and_then(|text| text.parse::<u32>().ok())
-        .unwrap_or_default()
-        / 10_000;
+    let major = major(&number.unwrap_or_default());
     if !SUPPORTED.contains(&major) {
         return Err(IdentityError::Version(server_version));
     }
@@ -242,12 +305,14 @@ async fn read(asker: &mut impl Ask) -> Result<Identity, IdentityError> {
     }
     let (system_identifier, timeline) = cluster(asker).await?;
     Ok(Identity {
-        system_identifier,
-        timeline,
-        database: database.unwrap_or_default(),
+        place: Place {
+            system_identifier,
+            timeline,
+            database: database.unwrap_or_default(),
+            major,
+            role,
+        },
         server_version,
-        major,
-        role,
         size_bytes: size(asker).await?,
         timeouts,
         deadlock_timeout,
@@ -255,15 +320,14 @@ async fn read(asker: &mut impl Ask) -> Result<Identity, IdentityError> {
     })
 }
 
+/// The leading part of `server_version_num`.
+fn major(number: &str) -> u32 {
+    number.parse::<u32>().unwrap_or_default() / 10_000
+}
+
 /// System identifier and timeline. Some services hide them: then they take no part in agreement.
 async fn cluster(asker: &mut impl Ask) -> Result<(String, u32), IdentityError> {
-    let asked = asker
-        .ask(
-            "SELECT s.system_identifier, c.timeline_id
-             FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c",
-        )
-        .await;
-    match asked {
+    match asker.ask(CLUSTER).await {
         Ok(rows) => {
             let mut row = rows.into_iter().flatten().flatten();
             let system = row.next().unwrap_or_default();
@@ -287,24 +351,24 @@ async fn size(asker: &mut impl Ask) -> Result<Option<u64>, IdentityError> {
     }
 }
 
-impl Identity {
-    /// The first thing in which two connections that must lead to the same place do not agree.
+impl Place {
+    /// The first thing in which this place is not the other: `database: a instead of b`.
     #[must_use]
     pub fn disagreement(&self, other: &Self) -> Option<String> {
-        let facts = |identity: &Self| {
+        let facts = |place: &Self| {
             [
-                ("system identifier", identity.system_identifier.clone()),
-                ("timeline", identity.timeline.to_string()),
-                ("database", identity.database.clone()),
-                ("major version", identity.major.to_string()),
-                ("role", identity.role.clone()),
+                ("system identifier", place.system_identifier.clone()),
+                ("timeline", place.timeline.to_string()),
+                ("database", place.database.clone()),
+                ("major version", place.major.to_string()),
+                ("role", place.role.clone()),
             ]
         };
         facts(self)
             .into_iter()
             .zip(facts(other))
             .find(|(mine, theirs)| mine != theirs)
-            .map(|((what, mine), (_, theirs))| format!("{what}: {mine} here, {theirs} there"))
+            .map(|((what, mine), (_, theirs))| format!("{what} {mine} instead of {theirs}"))
     }
 }
 

@@ -3,13 +3,17 @@
 
 use std::fmt;
 
-use super::ask::{Ask, AskError};
+use super::ask::{Ask, AskError, Row};
 
 /// The lock's key, the same everywhere: "dryd" and "ock1" as ASCII. The server keeps advisory locks
 /// of different databases apart by itself.
 pub const KEY: (i32, i32) = (0x6472_7964, 0x6f63_6b31);
 
-/// Who holds the lock.
+/// What the sessions of a command that really upgrades are called, before the run's name, where its
+/// driver takes a name from `PGAPPNAME`. They outlive the lock when whoever started the command died.
+pub const UPGRADING: &str = "drydock-upgrade/";
+
+/// Who holds the lock, or should no longer be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Backend; `None` when it let go between the two looks.
@@ -66,14 +70,32 @@ pub async fn holders(asker: &mut impl Ask) -> Result<Vec<Holder>, AskError> {
                                  WHERE datname = pg_catalog.current_database())"
         ))
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let mut row = row.into_iter();
-            Holder {
-                pid: row.next().flatten().and_then(|pid| pid.parse().ok()),
-                application_name: row.next().flatten().unwrap_or_default(),
-            }
-        })
-        .collect())
+    Ok(rows.into_iter().map(Holder::of).collect())
+}
+
+/// A session in which the command of an earlier upgrade still works on this database. To be asked
+/// by whoever holds the lock: then there is no upgrade that has a right to be there.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn left_over(asker: &mut impl Ask) -> Result<Option<Holder>, AskError> {
+    let rows = asker
+        .ask(&format!(
+            "SELECT pid, application_name FROM pg_catalog.pg_stat_activity
+             WHERE datname = pg_catalog.current_database()
+               AND pg_catalog.starts_with(application_name, '{UPGRADING}')
+             ORDER BY backend_start LIMIT 1"
+        ))
+        .await?;
+    Ok(rows.into_iter().next().map(Holder::of))
+}
+
+impl Holder {
+    fn of(row: Row) -> Self {
+        let mut row = row.into_iter();
+        Self {
+            pid: row.next().flatten().and_then(|pid| pid.parse().ok()),
+            application_name: row.next().flatten().unwrap_or_default(),
+        }
+    }
 }

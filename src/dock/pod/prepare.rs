@@ -45,6 +45,7 @@ async fn look(pod: &Pod, phase: Phase, program: &Path) -> Result<(), Said> {
         return Ok(());
     }
     let (report, _) = evidence(pod)?;
+    lease.must_be(report.database.as_ref())?;
     let before = Before::take(&mut lease, &pod.plan.tool).await?;
     let Some(predicted) = &report.prediction else {
         return Ok(());

@@ -123,7 +123,7 @@ async fn attempt(
                 .as_ref()
                 .map_or(RollbackProof::Unknown, |witness| witness.rollback);
             let verified = Verified::check(&report.verdict, proof, &digest, &digest);
-            let (Ok(verified), Some(predicted)) = (verified, report.prediction) else {
+            let (Ok(verified), Some(predicted)) = (verified, &report.prediction) else {
                 let said = Said::new(
                     Verdict::Environment(Environment::Configuration),
                     "the stored report is not one of a dry run that passed; rehearse again",
@@ -138,9 +138,10 @@ async fn attempt(
                 text: pod.text.as_deref(),
                 console,
                 verified,
+                rehearsed_on: report.database.as_ref(),
             };
             let runner = door.runner(console).await?;
-            let (_, record) = upgrading.upgrade(lease, &predicted, runner, keep).await?;
+            let (_, record) = upgrading.upgrade(lease, predicted, runner, keep).await?;
             Ok(Record::Upgrade(Box::new(record)))
         }
     }

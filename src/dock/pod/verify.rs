@@ -19,16 +19,20 @@ use crate::verdict::{Environment, Verdict};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Beyond the budget of the run itself: time to pull an image, to roll back, to write the record.
 const ALLOWANCE: Duration = Duration::from_secs(900);
+/// How long a pod that is being stopped may take to end a dry run: the runner kills the command at
+/// once, and the report must be out before the pod's grace period is over.
+const DRY_RUN_GRACE: Duration = Duration::from_secs(3);
+/// The same for an upgrade, whose command is asked and then waited for.
+const UPGRADE_GRACE: Duration = Duration::from_secs(14 * 60);
 
 /// Waits for the sidecar's record and reports. Gives the report and the very bytes that its
 /// summary's digest is about; the summary is written as the termination message.
+///
+/// When the pod is being stopped, the record that the sidecar then writes is still waited for, but
+/// not for ever.
 pub async fn verify(pod: &Pod, console: &Console) -> (Report, Vec<u8>) {
     let phase = pod.phase();
-    let waited = tokio::select! {
-        waited = wait(pod, phase) => waited,
-        said = stopped(pod, phase, console) => Err(said),
-    };
-    let mut report = match waited {
+    let mut report = match wait(pod, phase, console).await {
         Ok(record) => judge(pod, phase, record).await,
         Err(said) => document::not_started(&pod.run, phase, None, said, Timestamp::now()),
     };
@@ -56,66 +60,78 @@ pub(super) fn leave_summary(folders: &Folders, report: &Report, json: &[u8]) {
     }
 }
 
-async fn wait(pod: &Pod, phase: Phase) -> Result<Record, Said> {
-    let began = Instant::now();
+async fn wait(pod: &Pod, phase: Phase, console: &Console) -> Result<Record, Said> {
     let path = pod.folders.record();
-    while !path.exists() {
-        if phase == Phase::DryRun && began.elapsed() > pod.plan.budgets.duration + ALLOWANCE {
+    let patience = match phase {
+        Phase::DryRun => Some(pod.plan.budgets.duration + ALLOWANCE),
+        // A real migration may take as long as it takes.
+        Phase::Upgrade => None,
+    };
+    tokio::select! {
+        found = appears(&path, patience) => if !found {
             return Err(Said::new(
                 Verdict::RollbackNotVerified,
                 "the sidecar left no record; nothing is known about the rehearsal",
             ));
+        },
+        () = console.stopped() => {
+            let grace = match phase {
+                Phase::DryRun => DRY_RUN_GRACE,
+                Phase::Upgrade => UPGRADE_GRACE,
+            };
+            if !appears(&path, Some(grace)).await {
+                return Ok(Record::Stopped);
+            }
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
     Ok(files::read_json(&path)?)
 }
 
-/// Ends when nobody waits for this dry run any more and nothing was begun: the state before is
-/// written down before anything else is done. What was begun is ended by the runner, and its record
-/// is worth waiting for; so is that of any upgrade.
-async fn stopped(pod: &Pod, phase: Phase, console: &Console) -> Said {
-    console.stopped().await;
-    if phase == Phase::Upgrade || pod.folders.before().exists() {
-        return std::future::pending().await;
+/// Waits for a file; false when it is not there in time.
+async fn appears(path: &std::path::Path, patience: Option<Duration>) -> bool {
+    let began = Instant::now();
+    while !path.exists() {
+        if patience.is_some_and(|patience| began.elapsed() > patience) {
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Said::new(
-        Verdict::Interrupted,
-        "the pod was stopped before the rehearsal began",
-    )
+    true
 }
 
 async fn judge(pod: &Pod, phase: Phase, record: Record) -> Report {
-    let now = Timestamp::now;
     let before = files::read_json::<Before>(&pod.folders.before()).map_err(Said::from);
+    let not_started = |said| document::not_started(&pod.run, phase, None, said, Timestamp::now());
     match (record, before) {
-        (Record::NotStarted(said), _) => document::not_started(&pod.run, phase, None, said, now()),
-        // It crashed before anything was read, so before anything was done.
-        (Record::Crashed, Err(_)) => {
-            document::not_started(&pod.run, phase, None, crashed(phase), now())
-        }
-        (Record::Crashed, Ok(before)) => match phase {
-            Phase::DryRun => {
-                let record =
-                    DryRun::broken(pod.run.clone(), before.database.clone(), crashed(phase));
-                rolled_back(pod, &before, record).await
-            }
-            Phase::Upgrade => {
-                let mut record = Upgrade::begun(
-                    pod.run.clone(),
-                    before.database.clone(),
-                    pod.plan.tool.remembers(),
-                    pod.evidence.clone(),
-                );
-                record.ended = Some(Ended::lost());
-                landed(pod, &before, record).await
-            }
-        },
-        (Record::DryRun(_) | Record::Upgrade(_), Err(said)) => {
-            document::not_started(&pod.run, phase, None, said, now())
-        }
+        (Record::NotStarted(said), _) => not_started(said),
+        (Record::DryRun(_) | Record::Upgrade(_), Err(said)) => not_started(said),
         (Record::DryRun(record), Ok(before)) => rolled_back(pod, &before, *record).await,
         (Record::Upgrade(record), Ok(before)) => landed(pod, &before, *record).await,
+        // It was gone before anything was read, so before anything was done.
+        (Record::Crashed, Err(_)) => not_started(crashed(phase)),
+        (Record::Stopped, Err(_)) => not_started(stopped()),
+        (Record::Crashed, Ok(before)) => gone(pod, phase, &before, crashed(phase)).await,
+        (Record::Stopped, Ok(before)) => gone(pod, phase, &before, stopped()).await,
+    }
+}
+
+/// Judges a run of which nothing is left but the state before.
+async fn gone(pod: &Pod, phase: Phase, before: &Before, said: Said) -> Report {
+    match phase {
+        Phase::DryRun => {
+            let record = DryRun::broken(pod.run.clone(), before.database.clone(), said);
+            rolled_back(pod, before, record).await
+        }
+        Phase::Upgrade => {
+            let mut record = Upgrade::begun(
+                pod.run.clone(),
+                before.database.clone(),
+                pod.plan.tool.remembers(),
+                pod.evidence.clone(),
+            );
+            record.ended = Some(Ended::lost());
+            landed(pod, before, record).await
+        }
     }
 }
 
@@ -170,10 +186,18 @@ fn crashed(phase: Phase) -> Said {
     )
 }
 
+fn stopped() -> Said {
+    Said::new(
+        Verdict::Interrupted,
+        "the pod was stopped before it had written down what it did",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::{AlembicSpec, MigrationSpec};
+    use crate::dock::console::Progress;
     use crate::dock::plan::Plan;
     use crate::dock::record::Run;
     use crate::postgres::url;
@@ -211,7 +235,12 @@ mod tests {
             evidence: Some(evidence.clone()),
             folders,
         };
-        let (report, _) = verify(&pod).await;
+        let console = Console {
+            output: tokio::sync::mpsc::channel(1).0,
+            progress: tokio::sync::watch::channel(Progress::default()).0,
+            stop: tokio::sync::watch::channel(false).1,
+        };
+        let (report, _) = verify(&pod, &console).await;
         assert_eq!(report.verdict, Verdict::Drift);
         assert_eq!(report.bound_to, Some(evidence));
     }
