@@ -77,7 +77,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// One sentence: what happened, where, what to do.
     pub message: String,
-    /// True when the command ran, succeeded, and was assigned no transaction id.
+    /// True when the command ran, succeeded and wrote nothing that a commit would have kept, and the
+    /// database stood where it had stood before.
     pub nothing_to_do: bool,
     /// The migration command, word by word.
     pub command: Vec<String>,

@@ -7,6 +7,7 @@ mod html;
 mod markdown;
 mod object;
 mod outline;
+mod proof;
 mod sql;
 mod text;
 mod units;

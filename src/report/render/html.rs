@@ -98,7 +98,7 @@ fn marks(heading: &str, marks: &[Mark]) -> Markup {
             ul {
                 @for mark in marks {
                     li {
-                        span class=(class(mark.tone)) { (match mark.tone { Tone::Good => "✓", Tone::Warning => "!", Tone::Bad => "✗" }) }
+                        span class=(class(mark.tone)) { (match mark.tone { Tone::Good => "✓", Tone::Warning => "!", Tone::Bad => "✗", Tone::Plain => "·" }) }
                         " " (mark.text)
                     }
                 }
@@ -112,5 +112,6 @@ fn class(tone: Tone) -> &'static str {
         Tone::Good => "good",
         Tone::Warning => "warning",
         Tone::Bad => "bad",
+        Tone::Plain => "dim",
     }
 }

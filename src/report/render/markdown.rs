@@ -12,6 +12,7 @@ pub fn markdown(report: &Report) -> String {
         Tone::Good => "✅",
         Tone::Warning => "⚠️",
         Tone::Bad => "❌",
+        Tone::Plain => "ℹ️",
     };
     page.push_str(&format!(
         "### {symbol} {}: {}\n\n{}\n",
@@ -95,6 +96,7 @@ fn marks(page: &mut String, heading: &str, marks: &[Mark]) {
             Tone::Good => "✓",
             Tone::Warning => "⚠",
             Tone::Bad => "✗",
+            Tone::Plain => "·",
         };
         page.push_str(&format!("- {symbol} {}\n", escape(&mark.text)));
     }

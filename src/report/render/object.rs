@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::outline::{SchemaLine, Sign};
+use super::outline::{SchemaLine, Sign, printable};
 use crate::schema::{Change, ObjectId};
 
 /// Describes one change: `+ column public.orders.note  text not null`.
@@ -17,8 +17,8 @@ pub(super) fn line(id: &ObjectId, change: &Change) -> SchemaLine {
     SchemaLine {
         sign,
         kind: id.kind.replace('_', " "),
-        identity: id.identity.clone(),
-        detail,
+        identity: printable(&id.identity),
+        detail: printable(&detail),
     }
 }
 

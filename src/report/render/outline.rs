@@ -3,11 +3,10 @@
 use std::fmt;
 
 use super::object;
+use super::proof::{ledger, rollback, rollback_heading};
 use super::units::{bytes, count, micros, millis};
-use crate::report::{
-    CatalogueClass, Ledger, Phase, Report, Severity, Statement, StatementOutcome, Witnessed,
-};
-use crate::verdict::{RollbackProof, Verdict};
+use crate::report::{Phase, Report, Severity, Statement, StatementOutcome};
+use crate::verdict::Verdict;
 
 /// How something is to be felt: decides the colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +17,8 @@ pub enum Tone {
     Warning,
     /// The reason to stop.
     Bad,
+    /// Neither good nor bad.
+    Plain,
 }
 
 /// How one object of the schema changes.
@@ -150,20 +151,11 @@ impl Outline {
     #[must_use]
     pub fn of(report: &Report) -> Self {
         let (verdict, tone) = headline(report);
-        let run = match report.phase {
-            Phase::DryRun => "dry run of",
-            Phase::Upgrade => "upgrade with",
-        };
-        let command = if report.command.is_empty() {
-            "an open rehearsal".to_owned()
-        } else {
-            report.command.join(" ")
-        };
         let mut findings: Vec<_> = report.findings.iter().collect();
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let failure = failure(report);
         Self {
-            title: format!("{run} {command}"),
+            title: title(report),
             message: printable(&report.message),
             output: if tone == Tone::Bad {
                 tail(&report.command_output)
@@ -174,13 +166,15 @@ impl Outline {
                 .into_iter()
                 .map(|finding| Mark {
                     tone: match finding.severity {
-                        Severity::Info => Tone::Good,
+                        Severity::Info => Tone::Plain,
                         Severity::Warning => Tone::Warning,
                         Severity::Error => Tone::Bad,
                     },
                     text: match finding.statement {
-                        Some(index) => format!("{} (statement {})", finding.message, index + 1),
-                        None => finding.message.clone(),
+                        Some(index) => {
+                            format!("{} (statement {})", printable(&finding.message), index + 1)
+                        }
+                        None => printable(&finding.message),
                     },
                 })
                 .collect(),
@@ -204,12 +198,26 @@ impl Outline {
                 .map(rollback_heading)
                 .unwrap_or_default(),
             rollback: report.witness.as_ref().map(rollback).unwrap_or_default(),
-            ledger: ledger(&report.ledger),
+            // Without a rehearsal there was nothing to roll back.
+            ledger: report
+                .witness
+                .as_ref()
+                .map(|_| ledger(&report.ledger))
+                .unwrap_or_default(),
             facts: facts(report),
             failure,
             verdict,
             tone,
         }
+    }
+}
+
+fn title(report: &Report) -> String {
+    let command = one_line(&report.command.join(" "));
+    match report.phase {
+        Phase::DryRun if command.is_empty() => "open rehearsal".to_owned(),
+        Phase::DryRun => format!("dry run of {}", printable(&command)),
+        Phase::Upgrade => format!("upgrade with {}", printable(&command)),
     }
 }
 
@@ -255,12 +263,16 @@ fn failure(report: &Report) -> Option<Failure> {
     place.push(format!("after {}", micros(statement.micros)));
     let error = match &statement.outcome {
         StatementOutcome::Error(error) => {
-            let mut lines = vec![format!("ERROR {}: {}", error.code, error.message)];
+            let mut lines = vec![format!(
+                "ERROR {}: {}",
+                error.code,
+                printable(&error.message)
+            )];
             if let Some(table) = &error.table {
-                lines.push(format!("table {table}"));
+                lines.push(format!("table {}", printable(table)));
             }
             if let Some(constraint) = &error.constraint {
-                lines.push(format!("constraint {constraint}"));
+                lines.push(format!("constraint {}", printable(constraint)));
             }
             lines
         }
@@ -284,10 +296,11 @@ fn tail(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// A statement or a log line must not drive the reader's terminal.
-fn printable(text: &str) -> String {
+/// What a migration wrote must not drive the reader's terminal, nor turn its text around.
+pub(super) fn printable(text: &str) -> String {
+    let turns_around = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
-        .filter(|c| !c.is_control() || matches!(c, '\t' | '\n'))
+        .filter(|c| !c.is_control() && !turns_around(*c) || matches!(c, '\t' | '\n'))
         .collect()
 }
 
@@ -311,12 +324,12 @@ fn schema(report: &Report) -> Vec<SchemaLine> {
             lines.push(SchemaLine {
                 sign: Sign::Altered,
                 kind: "version".to_owned(),
-                identity: name.clone(),
-                detail: format!(
+                identity: printable(name),
+                detail: printable(&format!(
                     "{} → {}",
                     shown(before.and_then(|table| table.rows.as_ref())),
                     shown(after.rows.as_ref())
-                ),
+                )),
             });
         }
     }
@@ -352,14 +365,17 @@ fn statement_line(index: usize, statement: &Statement) -> StatementLine {
     let (outcome, tone) = match &statement.outcome {
         StatementOutcome::Done { tag } => (tag.clone(), Tone::Good),
         StatementOutcome::Error(error) => (
-            format!("ERROR {}: {}", error.code, error.message),
+            format!("ERROR {}: {}", error.code, printable(&error.message)),
             Tone::Bad,
         ),
         StatementOutcome::Cut => ("cut before it ended".to_owned(), Tone::Bad),
         StatementOutcome::Substituted { by } if by.is_empty() => {
             ("skipped".to_owned(), Tone::Warning)
         }
-        StatementOutcome::Substituted { by } => (format!("ran as: {by}"), Tone::Warning),
+        StatementOutcome::Substituted { by } => (
+            format!("ran as: {}", printable(&one_line(by))),
+            Tone::Warning,
+        ),
     };
     StatementLine {
         number: index + 1,
@@ -368,150 +384,14 @@ fn statement_line(index: usize, statement: &Statement) -> StatementLine {
             .map(|number| number.to_string())
             .unwrap_or_default(),
         duration: micros(statement.micros),
-        text: printable(
-            &statement
-                .text
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" "),
-        ),
+        text: printable(&one_line(&statement.text)),
         outcome,
         tone,
     }
 }
 
-fn rollback_heading(witness: &Witnessed) -> String {
-    let word = match witness.rollback {
-        RollbackProof::Verified => "verified",
-        RollbackProof::Violated => "VIOLATED",
-        RollbackProof::Unknown => "not provable",
-    };
-    format!("Rollback: {word}")
-}
-
-fn rollback(witness: &Witnessed) -> Vec<Mark> {
-    let mut marks = Vec::new();
-    let mut mark = |tone, text: String| marks.push(Mark { tone, text });
-    match (witness.xid, witness.xact_status.as_deref()) {
-        (None, _) => mark(
-            Tone::Good,
-            "no transaction id was ever assigned: nothing was written".to_owned(),
-        ),
-        (Some(xid), Some("aborted")) => mark(Tone::Good, format!("transaction {xid} is aborted")),
-        (Some(xid), Some(status)) => mark(Tone::Bad, format!("transaction {xid} is {status}")),
-        (Some(xid), None) => mark(
-            Tone::Warning,
-            format!("the fate of transaction {xid} could not be read"),
-        ),
-    }
-    let moved_really = witness
-        .moved
-        .iter()
-        .filter(|moved| moved.class == CatalogueClass::Real)
-        .count();
-    if !witness.unchanged.is_empty() {
-        mark(
-            Tone::Good,
-            format!(
-                "{} exactly as before, row by row",
-                catalogues(witness.unchanged.len())
-            ),
-        );
-    }
-    for moved in &witness.moved {
-        let what = match moved.class {
-            CatalogueClass::Temporary => "only temporary objects moved",
-            CatalogueClass::FileOnly => "only file names moved",
-            CatalogueClass::Real => "rows moved",
-        };
-        let detail = if moved.detail.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", printable(&moved.detail))
-        };
-        match &moved.attributed_to {
-            Some(whose) => mark(
-                Tone::Warning,
-                format!("{}: {what}{detail}, by {whose}", moved.catalogue),
-            ),
-            None => mark(
-                if moved.class == CatalogueClass::Real {
-                    Tone::Bad
-                } else {
-                    Tone::Good
-                },
-                format!("{}: {what}{detail}", moved.catalogue),
-            ),
-        }
-    }
-    if witness.nothing_committed_meanwhile && moved_really == 0 {
-        mark(
-            Tone::Good,
-            "nothing at all committed in the whole cluster meanwhile".to_owned(),
-        );
-    }
-    if witness.leftovers.is_empty() {
-        mark(
-            Tone::Good,
-            "no session, lock, prepared transaction, slot or temporary schema of ours is left"
-                .to_owned(),
-        );
-    }
-    for leftover in &witness.leftovers {
-        mark(Tone::Bad, format!("left behind: {leftover}"));
-    }
-    for unproven in &witness.unproven {
-        mark(Tone::Warning, format!("not proven: {unproven}"));
-    }
-    if !witness.not_covered.is_empty() {
-        mark(
-            Tone::Warning,
-            format!(
-                "not readable by this role, so not compared: {}",
-                witness.not_covered.join(", ")
-            ),
-        );
-    }
-    marks
-}
-
-fn catalogues(number: usize) -> String {
-    format!("{} are", count(number as u64, "catalogue"))
-        .replace("1 catalogue are", "1 catalogue is")
-}
-
-fn ledger(ledger: &Ledger) -> Vec<String> {
-    let number = |value: Option<i64>| value.map_or_else(|| "unset".to_owned(), |v| v.to_string());
-    let mut lines: Vec<String> = ledger
-        .sequences
-        .iter()
-        .map(|sequence| {
-            format!(
-                "sequence {} moved {} → {}",
-                sequence.name,
-                number(sequence.before),
-                number(sequence.after)
-            )
-        })
-        .collect();
-    if let Some(wal) = ledger.wal_bytes.filter(|wal| *wal > 0) {
-        lines.push(format!("at most {} of write-ahead log", bytes(wal)));
-    }
-    if let Some(growth) = ledger.bloat_bytes.filter(|growth| *growth > 0) {
-        lines.push(format!(
-            "{} more in the database's files, for VACUUM to reuse",
-            bytes(growth.unsigned_abs())
-        ));
-    }
-    match ledger.standbys {
-        Some(0) => {}
-        Some(number) => lines.push(format!(
-            "{} replayed the locks",
-            count(u64::from(number), "standby").replace("standbys", "standbys that are connected")
-        )),
-        None => lines.push("standbys: unknown (the role may not see them)".to_owned()),
-    }
-    lines
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn facts(report: &Report) -> Vec<(String, String)> {

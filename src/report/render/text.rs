@@ -79,6 +79,7 @@ impl Page {
                 Tone::Good => GREEN,
                 Tone::Warning => YELLOW,
                 Tone::Bad => RED,
+                Tone::Plain => DIM,
             },
             text,
         )
@@ -248,6 +249,7 @@ fn symbol(tone: Tone) -> &'static str {
         Tone::Good => "✓",
         Tone::Warning => "!",
         Tone::Bad => "✗",
+        Tone::Plain => "·",
     }
 }
 
