@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use tokio::sync::watch;
 
 use super::database::{self, Given};
 use super::display::Display;
@@ -13,9 +14,12 @@ use super::signals;
 use super::specification::SpecificationArgs;
 use crate::dock::local::Local;
 use crate::dock::plan::Plan;
-use crate::postgres::url::Environment;
+use crate::postgres::url::{self, Environment, Target};
 use crate::report::Report;
 use crate::verdict::{ExitCode, Verdict};
+
+/// Anything shorter is no address of a database, whatever else it may be.
+const SHORTEST_ADDRESS: usize = 12;
 
 /// Run a migration against the real database in a transaction that cannot commit, and prove it.
 #[derive(Debug, Args)]
@@ -31,7 +35,7 @@ pub(super) struct RehearseArgs {
     #[command(flatten)]
     printing: PrintingArgs,
     /// Open the rehearsal to any tool at this address; its URL is the first line on standard output
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
 }
 
@@ -67,10 +71,29 @@ struct PrintingArgs {
 }
 
 impl PrintingArgs {
-    fn print(&self, reports: &[Report]) -> Result<()> {
-        output::print(reports, self.output, self.statements)
-            .context("cannot write the report to standard output")
+    /// Prints, and says with which code to end: that of the verdict, unless all went well and only
+    /// the report cannot be written.
+    fn print(&self, reports: &[Report], verdict: &Verdict) -> ExitCode {
+        let code = verdict.exit_code();
+        let Err(error) = super::written(self.try_print(reports)) else {
+            return code;
+        };
+        super::complain(&error);
+        match code {
+            ExitCode::Passed => ExitCode::Environment,
+            worse => worse,
+        }
     }
+
+    fn try_print(&self, reports: &[Report]) -> std::io::Result<()> {
+        output::print(reports, self.output, self.statements)
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an IP address and a port, e.g. 127.0.0.1:6543; port 0 takes any free one".to_owned()
+    })
 }
 
 /// Runs `drydock rehearse`.
@@ -87,13 +110,14 @@ pub(super) async fn rehearse(arguments: RehearseArgs) -> Result<ExitCode> {
     if let Some(announce) = announce {
         announce.abort();
     }
-    arguments.printing.print(std::slice::from_ref(&report))?;
-    Ok(report.verdict.exit_code())
+    Ok(arguments
+        .printing
+        .print(std::slice::from_ref(&report), &report.verdict))
 }
 
 /// The first line on standard output of an open rehearsal.
 async fn announce(
-    mut progress: tokio::sync::watch::Receiver<crate::dock::console::Progress>,
+    mut progress: watch::Receiver<crate::dock::console::Progress>,
 ) -> std::io::Result<()> {
     let url = match progress.wait_for(|moment| moment.open_at.is_some()).await {
         Ok(moment) => moment.open_at.clone().unwrap_or_default(),
@@ -118,36 +142,54 @@ pub(super) async fn run(arguments: RunArgs) -> Result<ExitCode> {
 
     let pending = rehearsed.verdict == Verdict::Passed && !rehearsed.nothing_to_do;
     if !pending {
-        arguments.printing.print(std::slice::from_ref(&rehearsed))?;
-        return Ok(rehearsed.verdict.exit_code());
+        return Ok(arguments
+            .printing
+            .print(std::slice::from_ref(&rehearsed), &rehearsed.verdict));
     }
     if !arguments.yes {
         // Whoever is asked must have seen what will happen.
-        arguments.printing.print(std::slice::from_ref(&rehearsed))?;
-        if !confirm(&local.name())? {
+        arguments
+            .printing
+            .try_print(std::slice::from_ref(&rehearsed))
+            .context("cannot write the report to standard output, so nothing is upgraded")?;
+        if !confirm(&local.name(), stop.clone()).await? {
             write_line("drydock: not upgraded");
-            return Ok(rehearsed.verdict.exit_code());
+            // Not 0: whatever follows this command must not take the upgrade for done.
+            return Ok(ExitCode::Interrupted);
         }
     }
     let (display, console) = Display::open(arguments.printing.quiet, stop);
     let upgraded = local.upgrade(&rehearsed, &console).await;
     drop(console);
     display.close().await;
-    let code = upgraded.verdict.exit_code();
-    if arguments.yes {
-        arguments.printing.print(&[rehearsed, upgraded])?;
+    let verdict = upgraded.verdict.clone();
+    let reports = if arguments.yes {
+        vec![rehearsed, upgraded]
     } else {
-        arguments.printing.print(&[upgraded])?;
-    }
-    Ok(code)
+        vec![upgraded]
+    };
+    Ok(arguments.printing.print(&reports, &verdict))
 }
 
-fn confirm(database: &str) -> Result<bool> {
-    let mut err = std::io::stderr().lock();
-    write!(err, "\nUpgrade {database} for real? [y/N] ")?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
+/// Asks on the terminal; Ctrl-C is a no.
+async fn confirm(database: &str, mut stop: watch::Receiver<bool>) -> Result<bool> {
+    {
+        let mut err = std::io::stderr().lock();
+        write!(err, "\nUpgrade {database} for real? [y/N] ")?;
+        err.flush()?;
+    }
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    });
+    let answer = tokio::select! {
+        answer = answer => answer.context("cannot ask")??,
+        Ok(_) = stop.wait_for(|stop| *stop) => {
+            write_line("");
+            return Ok(false);
+        }
+    };
     Ok(matches!(
         answer.trim().to_ascii_lowercase().as_str(),
         "y" | "yes"
@@ -169,6 +211,13 @@ fn prepare(arguments: &SpecificationArgs, listen: Option<SocketAddr>) -> Result<
         text,
     } = database::find(arguments.database_url.as_deref(), &environment)?;
     let mut plan = Plan::of(&specification.spec);
+    if let Some(word) = naming(&plan.tool.command(), text.as_deref(), &target) {
+        bail!(
+            "the command itself names the database ({word}), so it would go around the rehearsal: \
+             let it read the address from the variable, e.g. `-- sh -c 'psql \"$DATABASE_URL\" \
+             …'`, with single quotes"
+        );
+    }
     if !specification.variables.is_empty() {
         plan.expose.url = specification.variables;
     }
@@ -182,4 +231,27 @@ fn prepare(arguments: &SpecificationArgs, listen: Option<SocketAddr>) -> Result<
     plan.expose.url.dedup();
     plan.expose.libpq = dialect.is_environment();
     Ok(Local::new(plan, target, dialect, text, listen))
+}
+
+/// The word of a command that names the very database, without its password: usually a variable that
+/// the shell has already replaced.
+fn naming(command: &[String], text: Option<&str>, target: &Target) -> Option<String> {
+    let same = |word: &str| {
+        let Ok((named, _)) = url::parse(word, &Environment::new()) else {
+            return false;
+        };
+        named.database == target.database
+            && named.hosts.iter().any(|host| {
+                target
+                    .hosts
+                    .iter()
+                    .any(|known| known.name == host.name && known.port == host.port)
+            })
+    };
+    let found = command.iter().any(|word| {
+        text.is_some_and(|text| text.len() >= SHORTEST_ADDRESS && word.contains(text))
+            || word.contains("://") && same(word)
+    });
+    let hosts: Vec<String> = target.hosts.iter().map(ToString::to_string).collect();
+    found.then(|| format!("{} at {}", target.database, hosts.join(",")))
 }
