@@ -43,7 +43,7 @@ fn colours_change_nothing_but_the_colour(
 #[test]
 fn no_line_of_our_own_is_wider_than_the_terminal() {
     for name in ["passed", "failed_at_commit", "went_around", "diverged"] {
-        for width in [60, 80, 120] {
+        for width in [80, 100, 120] {
             let style = render::Style {
                 width,
                 all_statements: true,

@@ -105,7 +105,8 @@ impl Page {
     fn head(&mut self, outline: &Outline) {
         let symbol = symbol(outline.tone);
         let verdict = self.toned(outline.tone, &format!("{symbol} {}", outline.verdict));
-        let title = self.paint(DIM, &outline.title);
+        let used = outline.verdict.chars().count() + 4;
+        let title = self.paint(DIM, &self.cut(&outline.title, used));
         self.line(&format!("{verdict}  {title}"));
         for line in wrap(&outline.message, self.style.width.saturating_sub(2)) {
             self.line(&format!("  {line}"));
@@ -168,7 +169,7 @@ impl Page {
                 Sign::Altered => YELLOW,
             };
             let sign = self.paint(colour, line.sign.symbol());
-            let used = 6 + line.kind.chars().count() + line.identity.chars().count();
+            let used = 7 + line.kind.chars().count() + line.identity.chars().count();
             let detail = self.cut(&line.detail, used);
             let detail = self.paint(DIM, &detail);
             self.line(&format!(
