@@ -12,8 +12,8 @@ use drydock::postgres::ask::Ask;
 use drydock::postgres::connect::{self, Client, StartupSettings};
 use drydock::postgres::identity;
 use drydock::postgres::url::{self, Target};
-use drydock::verdict::{Budget, Verdict};
-use postgres::{Database, Server};
+use drydock::verdict::{Budget, NotRehearsed, Verdict};
+use postgres::{Database, Options, Server};
 
 const PLENTY: Duration = Duration::from_secs(60);
 
@@ -190,4 +190,28 @@ async fn whom_the_rehearsal_waits_for_is_named() {
         "{}",
         told.message
     );
+}
+
+#[tokio::test]
+async fn a_rehearsal_that_fills_half_of_the_lock_table_is_ended() {
+    let server = Options::new(18)
+        .conf("max_connections = 20")
+        .conf("max_locks_per_transaction = 10")
+        .start();
+    let database = database(&server);
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: PLENTY,
+    };
+    let (mut holder, mut guard) = holding(&target(&database), budgets).await;
+    let created = holder
+        .ask("DO $$ BEGIN FOR i IN 1..180 LOOP EXECUTE 'CREATE TABLE t' || i || ' (a int)'; END LOOP; END $$")
+        .await;
+    assert!(created.is_ok(), "{created:?}");
+    let ended = guard.events.recv().await.expect("an end");
+    assert_eq!(
+        ended.verdict,
+        Verdict::NotRehearsed(NotRehearsed::LockTable)
+    );
+    assert!(holder.ask("SELECT 1").await.is_err());
 }

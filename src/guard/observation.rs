@@ -28,7 +28,16 @@ pub(super) struct Observation {
     pub strangers: Vec<Session>,
 }
 
-/// The two questions, planned once for a session: they are asked all the time.
+/// Entries of the server's lock table (manual, "max_locks_per_transaction").
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Locks {
+    /// Those of the rehearsal.
+    pub held: u64,
+    /// Those that there is room for, as the server promises it.
+    pub room: u64,
+}
+
+/// The questions, planned once for a session: they are asked all the time.
 ///
 /// The glance costs a fraction of a millisecond. `pg_locks` costs as much as there are locks, which
 /// in a rehearsal are many, so it is asked only when somebody waits for one, or may: what sessions
@@ -73,7 +82,13 @@ pub(super) async fn prepare(
                 CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END
            FROM chains c CROSS JOIN unnest(c.blockers) b(pid)
            LEFT JOIN pg_stat_activity a ON a.pid = b.pid
-          WHERE c.pid = {watched}"
+          WHERE c.pid = {watched};
+         PREPARE drydock_locks AS
+         SELECT count(*),
+                current_setting('max_locks_per_transaction')::bigint
+                * (current_setting('max_connections')::bigint
+                   + current_setting('max_prepared_transactions')::bigint)
+           FROM pg_locks WHERE pid = {watched} AND NOT fastpath"
     );
     asker.ask(&sql).await.map(drop)
 }
@@ -87,6 +102,17 @@ pub(super) async fn look(asker: &mut impl Ask) -> Result<Observation, AskError> 
         rows.extend(asker.ask("EXECUTE drydock_look").await?);
     }
     Ok(read(rows))
+}
+
+/// Counts the locks. This costs as much as there are, so it is not part of every look.
+pub(super) async fn count_locks(asker: &mut impl Ask) -> Result<Locks, AskError> {
+    let rows = asker.ask("EXECUTE drydock_locks").await?;
+    let mut cells = rows.into_iter().flatten().flatten();
+    let mut next = || cells.next().and_then(|cell| cell.parse().ok());
+    Ok(Locks {
+        held: next().unwrap_or_default(),
+        room: next().unwrap_or(u64::MAX),
+    })
 }
 
 fn read(rows: Vec<Row>) -> Observation {

@@ -6,19 +6,21 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::observation::{Observation, Session, look, prepare};
+use super::observation::{Locks, Observation, Session, count_locks, look, prepare};
 use super::patience::{Exhausted, Patience};
 use super::{Budgets, Ended, Moment, Record, held};
 use crate::postgres::ask::{Ask, AskError, literal, one};
 use crate::postgres::connect::Client;
 use crate::report::{Finding, Severity};
-use crate::verdict::{Budget, Verdict};
+use crate::verdict::{Budget, NotRehearsed, Verdict};
 
 /// Between two looks. The worst stall of the application is the blocking budget plus this.
 const BETWEEN: Duration = Duration::from_millis(25);
 
 /// Every how many looks it is shown which locks are held.
 const SHOW_EVERY: u64 = 20;
+/// Between two counts of the rehearsal's locks.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(1);
 
 /// Strangers and blockers beyond it are counted, not named.
 const NAMED: usize = 5;
@@ -92,12 +94,18 @@ impl Watching {
         let mut ticks = interval(BETWEEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = 0_u64;
+        let mut counted = Duration::ZERO;
         loop {
             ticks.tick().await;
             looks += 1;
             let seen = look(&mut self.client).await?;
             let now = self.began.elapsed();
-            if let Some(ended) = self.judge(now, seen) {
+            let mut ended = self.judge(now, seen);
+            if ended.is_none() && now >= counted + BETWEEN_COUNTS {
+                counted = now;
+                ended = lock_table(count_locks(&mut self.client).await?);
+            }
+            if let Some(ended) = ended {
                 self.seen.ended = Some(ended.clone());
                 let end = format!("SELECT pg_terminate_backend({})", self.watched);
                 self.client.ask(&end).await?;
@@ -149,6 +157,20 @@ fn blocking(exhausted: &Exhausted, budget: Duration) -> Ended {
             budget.as_millis()
         ),
     }
+}
+
+/// Half of it is for the application.
+fn lock_table(locks: Locks) -> Option<Ended> {
+    let message = format!(
+        "the rehearsal held {} of the about {} locks that the server has room for, and was ended \
+         before others got none (max_locks_per_transaction); in one transaction the migration \
+         needs more than it does in many. Split it, or rehearse on a clone",
+        locks.held, locks.room
+    );
+    (locks.held > locks.room / 2).then_some(Ended {
+        verdict: Verdict::NotRehearsed(NotRehearsed::LockTable),
+        message,
+    })
 }
 
 fn duration(budget: Duration) -> Ended {
@@ -214,4 +236,21 @@ fn names(sessions: &BTreeMap<i32, Session>) -> String {
         names.push(format!("{} more", sessions.len() - NAMED));
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_lock_table_is_left_to_the_application() {
+        let locks = |held| Locks { held, room: 6400 };
+        assert_eq!(lock_table(locks(3200)), None);
+        let ended = lock_table(locks(3201)).unwrap();
+        assert_eq!(
+            ended.verdict,
+            Verdict::NotRehearsed(NotRehearsed::LockTable)
+        );
+        assert!(ended.message.contains("3201 of the about 6400"));
+    }
 }

@@ -4,7 +4,7 @@ use super::{words, worst};
 use crate::dock::link::How;
 use crate::dock::record::{DryRun, Said};
 use crate::report::{Statement, StatementOutcome, Witnessed};
-use crate::verdict::{Environment, NotRehearsed, RollbackProof, Verdict};
+use crate::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
 
 /// Decides. `witness` is what the witness saw, or why it could not look; `None` when the rehearsal
 /// never opened, so that there is nothing to prove.
@@ -12,7 +12,7 @@ use crate::verdict::{Environment, NotRehearsed, RollbackProof, Verdict};
 pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Said {
     let sayings = [
         witness.and_then(|witness| rollback(record, witness)),
-        record.guard.clone(),
+        record.guard.clone().map(|said| guard(record, said)),
         record.rehearsal.verdict.clone(),
         record.broken.clone(),
         command(record),
@@ -22,6 +22,25 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
             .filter(|_| !is_open(record)),
     ];
     worst(sayings.into_iter().flatten()).unwrap_or_else(|| passed(record))
+}
+
+/// Traffic that waited for the plain form of a CONCURRENTLY statement would not have waited for the
+/// real one.
+fn guard(record: &DryRun, said: Said) -> Said {
+    let last = record.rehearsal.statements.last();
+    let substituted =
+        last.is_some_and(|last| matches!(last.outcome, StatementOutcome::Substituted { .. }));
+    if !substituted || said.verdict != Verdict::BudgetExceeded(Budget::Blocking) {
+        return said;
+    }
+    Said::new(
+        Verdict::NotRehearsed(NotRehearsed::SubstitutionBlockedTraffic),
+        format!(
+            "{}. It was the plain form of a CONCURRENTLY statement that blocked, which the real one \
+             does not do: lower concurrently.substituteBelow, or rehearse on a clone",
+            said.message
+        ),
+    )
 }
 
 fn is_open(record: &DryRun) -> bool {
@@ -209,7 +228,6 @@ mod tests {
     use crate::report::Prediction;
     use crate::report::{CatalogueClass, CatalogueMove, RunId, ServerError};
     use crate::schema::{Difference, Fingerprint, Snapshot, State};
-    use crate::verdict::Budget;
 
     fn statement(outcome: StatementOutcome) -> Statement {
         Statement {
@@ -364,6 +382,29 @@ mod tests {
         assert_eq!(
             decided(&record).verdict,
             Verdict::BudgetExceeded(Budget::Blocking)
+        );
+    }
+
+    #[test]
+    fn traffic_that_a_substitution_blocked_was_not_rehearsed() {
+        let mut record = record(How::Stopped);
+        record.rehearsal.statements.push(Statement {
+            text: "CREATE INDEX CONCURRENTLY i ON t (a)".into(),
+            client: 1,
+            transaction: None,
+            micros: 0,
+            outcome: StatementOutcome::Substituted {
+                by: "CREATE INDEX i ON t (a)".into(),
+            },
+            locks: Vec::new(),
+        });
+        record.guard = Some(Said::new(
+            Verdict::BudgetExceeded(Budget::Blocking),
+            "blocked",
+        ));
+        assert_eq!(
+            decided(&record).verdict,
+            Verdict::NotRehearsed(NotRehearsed::SubstitutionBlockedTraffic)
         );
     }
 
