@@ -11,7 +11,6 @@
 
 mod arguments;
 mod calls;
-mod change;
 mod classify;
 mod command;
 mod effect;
@@ -23,13 +22,11 @@ mod model;
 mod name;
 mod redact;
 mod refusal;
-mod restriction;
 mod rewrite;
 mod split;
 mod tokens;
 
 pub use calls::Calls;
-pub use change::SettingsChange;
 pub use classify::classify;
 pub use command::{
     Command, Constraints, Control, CopyCommand, CopyEnd, CreateIndex, CreateTable, Cursor, Ddl,
@@ -42,6 +39,5 @@ pub use lexer::{LexSettings, Lexer, StringKind, Token, TokenKind, Unterminated};
 pub use name::{Name, QualifiedName};
 pub use redact::redact;
 pub use refusal::{Refusal, RefusalCause, SequenceRef, refusal};
-pub use restriction::BlockRestriction;
-pub use rewrite::{Origin, Rewritten, rename_prepared, without_concurrently};
+pub use rewrite::without_concurrently;
 pub use split::{Problem, ProblemKind, Script, Statement};

@@ -1,21 +1,56 @@
 //! The pure core of the rehearsal: frontend messages of any number of clients in, messages for the
 //! one upstream connection and answers for the clients out.
 //!
-//! Upstream is inside one transaction from beginning to end. What a client believes to be a
-//! transaction (the *virtual transaction*) is a savepoint in it: `RELEASE s; SAVEPOINT s` goes out
-//! in the same write as the first message behind a virtual COMMIT, `ROLLBACK TO s` stands for
-//! ROLLBACK. One client at a time is being served; the others wait for their turn.
+//! # Virtual transactions
+//!
+//! Upstream is inside one transaction from beginning to end, and it is never committed. What a
+//! client believes to be a transaction is the *virtual transaction*, and what it really is, is a
+//! savepoint. There is only one, `s`; it is moved along:
+//!
+//! | the client says | upstream hears |
+//! |---|---|
+//! | `BEGIN` | nothing yet |
+//! | the first statement in it | `RELEASE s; SAVEPOINT s`, and the statement in the same write |
+//! | more statements | the statements |
+//! | `COMMIT` | the checks of deferred constraints, and nothing else: what happened stays |
+//! | `ROLLBACK` | `ROLLBACK TO s` |
+//! | a statement outside of a block (autocommit) | as a block of its own |
+//!
+//! The savepoint is released with the first statement *behind* a COMMIT, so an end costs no round
+//! trip of its own. A failed block needs no emulation: the server itself answers 25P02 until
+//! `ROLLBACK TO s`. What else a COMMIT does is done by hand at a virtual one: deferred constraints
+//! (`deferred`), ON COMMIT of temporary tables (`temporary`), SET LOCAL (`settings`), the end
+//! of cursors (`virtual_end`).
+//!
+//! One client at a time is served; the others wait for their `turns`, and what belongs to a
+//! `session` is put by and put back when the turn changes.
+//!
+//! # How a statement goes its way
+//!
+//! 1. `turns` picks the client and its message: a `query` of the simple protocol, or a `batch`
+//!    of the extended one.
+//! 2. `reading` makes a `order::Statement` of the text: an `Order`,
+//!    what is to be done with it, and `Traits`, what it may do to the session.
+//! 3. An ordinary one is sent as it is (`conversation`). Any other is carried out (`carry_out`):
+//!    blocks in `block`, CONCURRENTLY in `substitution`.
+//! 4. Whatever is sent leaves the expected answers in `replies`. `hearing` compares each answer
+//!    of the server with the first of them and passes it on, keeps it, or swallows it; an error may
+//!    say something about the rehearsal itself (`causes`, `frozen_time`).
 //!
 //! The code reads as a conversation: it writes messages and awaits their answers. Awaiting means
 //! [`Surroundings::next`], so nothing here does I/O, reads a clock or draws a random number.
 //!
-//! Guarantees, whatever clients send: only [`Control`] becomes transaction control upstream; the
-//! text of a client is executed only when it was read as something else; each answer of the server
-//! is compared with what was expected, and the first one that does not fit ends the rehearsal.
+//! # Guarantees
+//!
+//! Whatever clients send: only [`Control`] becomes transaction control upstream; the text of a
+//! client is executed only when it was read as something else; each answer of the server is
+//! compared with what was expected, and the first one that does not fit ends the rehearsal.
 
 mod answers;
 mod batch;
+mod block;
 mod carry_out;
+mod causes;
 mod client;
 mod control;
 mod conversation;
@@ -23,14 +58,18 @@ mod copy;
 mod deferred;
 mod ending;
 mod event;
+mod frozen_time;
 mod hearing;
 mod order;
 mod query;
+mod questions;
 mod reading;
 mod replies;
 mod session;
+mod settings;
 mod statements;
 mod substitution;
+mod temporary;
 mod turns;
 mod upstream;
 mod virtual_end;
@@ -71,6 +110,8 @@ pub struct Opening {
     pub parameters: Vec<(String, String)>,
     /// Settings that are put back whenever another client's turn comes.
     pub baseline: Vec<(String, String)>,
+    /// The role that logged in.
+    pub login: String,
     /// The top transaction id, when the tripwires took one.
     pub top_xid: Option<u64>,
     /// The answer to [`COUNT_WRITERS`] before the first client.
@@ -98,9 +139,13 @@ pub struct Transaction<S> {
     deferred: Deferred,
     session_touched: bool,
     impatient: bool,
+    /// The client that is served has said something since somebody else was last impatient.
+    progress: bool,
     finishing: bool,
     statements: StatementId,
     virtual_transactions: u32,
+    /// Subtransactions with an id of their own that were kept so far.
+    subtransactions: u64,
     refused: bool,
 }
 
@@ -127,9 +172,11 @@ impl<S: Surroundings> Transaction<S> {
             deferred: Deferred::default(),
             session_touched: false,
             impatient: false,
+            progress: false,
             finishing: false,
             statements: 0,
             virtual_transactions: 0,
+            subtransactions: 0,
             refused: false,
         }
     }

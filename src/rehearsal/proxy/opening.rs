@@ -7,6 +7,8 @@ use crate::postgres::connect::{ConnectError, Raw, Stream};
 use crate::rehearsal::transaction::{COUNT_WRITERS, Control, Names, Opening, Savepoint};
 use crate::rehearsal::wire::{Backend, Frame, FrameDecoder, Frontend, Piece, SqlState, WireError};
 
+const READ_ONLY_DEFAULT: &str = "default_transaction_read_only";
+
 /// Why a rehearsal could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -54,15 +56,21 @@ pub(super) async fn open(
     random: u64,
     substitute_below: u64,
 ) -> Result<(Box<dyn Stream>, Opening), OpenError> {
-    let parameters = raw.parameters.clone().into_iter().collect();
+    let mut parameters = raw.parameters.clone();
+    if let Some(shown) = parameters.get_mut(READ_ONLY_DEFAULT) {
+        // As it is inside of our transaction.
+        "off".clone_into(shown);
+    }
+    let parameters = parameters.into_iter().collect();
     let mut session = Session {
         stream: raw.stream,
         buffer: BytesMut::new(),
         decoder: FrameDecoder::backend(),
         names: Names::new(random),
     };
-    let (baseline, our_lock_timeout) = session.baseline().await?;
+    let (mut baseline, our_lock_timeout) = session.baseline().await?;
     session.control(&Control::Begin).await?;
+    baseline.push(session.show_default_as_writable().await?);
     let table = session.set_constraint_tripwire().await?;
     let cursor = session.set_cursor_tripwire().await?;
     if !table && !cursor {
@@ -71,7 +79,7 @@ pub(super) async fn open(
     let xid = session
         .rows(
             "ask for the transaction id",
-            "SELECT pg_current_xact_id_if_assigned()::text",
+            "SELECT pg_current_xact_id_if_assigned()::text, session_user",
         )
         .await?;
     let top_xid = xid
@@ -84,7 +92,13 @@ pub(super) async fn open(
         .first()
         .and_then(|row| row.first()?.as_deref()?.parse().ok())
         .unwrap_or(0);
+    let login = xid
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().nth(1).flatten())
+        .unwrap_or_default();
     let opening = Opening {
+        login,
         own_locks,
         names: session.names,
         parameters,
@@ -130,6 +144,18 @@ impl Session {
                 .await?;
         }
         Ok((baseline, our_lock_timeout))
+    }
+
+    /// Outside of our transaction nothing can be written: the connection began with
+    /// `default_transaction_read_only` on. Inside, the command must not see that, and its value is
+    /// set for our transaction only.
+    async fn show_default_as_writable(&mut self) -> Result<(String, String), OpenError> {
+        self.rows(
+            "set its default access mode",
+            &format!("SET LOCAL {READ_ONLY_DEFAULT} = off"),
+        )
+        .await?;
+        Ok((READ_ONLY_DEFAULT.to_owned(), "off".to_owned()))
     }
 
     /// A constraint that is violated already and checked at COMMIT. False if the role may not make

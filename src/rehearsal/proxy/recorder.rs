@@ -94,7 +94,7 @@ impl Recorder {
             Note::Done(id, tag) => self.ended(id, StatementOutcome::Done { tag }),
             Note::Failed(id, error) => self.ended(id, StatementOutcome::Error(error)),
             Note::Skipped(id) => self.ended(id, StatementOutcome::Cut),
-            Note::Substituted(id, by) => self.ended(id, StatementOutcome::Substituted { by }),
+            Note::Substituted(id, by) => self.substituted(id, by),
             Note::Finding(finding) => self.findings.push(finding),
             Note::Verdict(verdict, message) => self.say(verdict, message),
             Note::VirtualEnd { committed } => self.commits += u32::from(committed),
@@ -102,11 +102,10 @@ impl Recorder {
     }
 
     fn ended(&mut self, id: StatementId, outcome: StatementOutcome) {
-        let Some((kept, since)) = self.running.get(&id).copied() else {
+        let Some((kept, since)) = self.running.remove(&id) else {
             return;
         };
         if let Some(statement) = kept.and_then(|index| self.statements.get_mut(index)) {
-            // A substitution is told before the statement that stands for it completes.
             if !matches!(statement.outcome, StatementOutcome::Substituted { .. })
                 || matches!(outcome, StatementOutcome::Error(_))
             {
@@ -124,6 +123,14 @@ impl Recorder {
             change(progress);
             false
         });
+    }
+
+    /// Another form is run in a statement's place; its end is still to come.
+    fn substituted(&mut self, id: StatementId, by: String) {
+        let kept = self.running.get(&id).and_then(|(kept, _)| *kept);
+        if let Some(statement) = kept.and_then(|index| self.statements.get_mut(index)) {
+            statement.outcome = StatementOutcome::Substituted { by };
+        }
     }
 
     /// The worse of two verdicts stays; of equals the first.

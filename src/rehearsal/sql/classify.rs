@@ -15,8 +15,6 @@ use super::lexer::TokenKind;
 use super::split::Statement;
 use super::tokens::Tokens;
 
-pub(super) use session::is_deallocate_prepare;
-
 /// What a statement is.
 #[must_use]
 pub fn classify(statement: &Statement<'_>) -> Command {

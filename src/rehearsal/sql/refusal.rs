@@ -7,10 +7,9 @@
 
 use super::arguments::{Argument, calls_of};
 use super::calls::Calls;
-use super::command::{Command, Control, CopyEnd, ServerObject, Setting};
+use super::command::{Command, Control, CopyEnd, Setting};
 use super::lexer::{Lexer, TokenKind};
 use super::literal::string_value;
-use super::restriction::BlockRestriction;
 use super::split::{Script, Statement};
 
 /// A statement that is not forwarded.
@@ -32,8 +31,6 @@ pub struct Refusal {
 /// The causes of a [`Refusal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCause {
-    /// The server would refuse it inside a transaction block (25001), and there is no substitute.
-    CannotRunInTransaction,
     /// PREPARE TRANSACTION and its relatives.
     TwoPhaseCommit,
     /// Snapshots cannot be given to or taken from another connection.
@@ -59,15 +56,12 @@ pub enum SequenceRef {
 }
 
 /// Why a statement must not be forwarded; `None` if it may.
-///
-/// `in_block` says whether the client believes to be in a transaction block: there the server
-/// itself refuses what cannot run in one, and its error is the right answer.
 #[must_use]
-pub fn refusal(statement: &Statement<'_>, command: &Command, in_block: bool) -> Option<Refusal> {
-    by_command(command, in_block).or_else(|| by_calls(statement, command))
+pub fn refusal(statement: &Statement<'_>, command: &Command) -> Option<Refusal> {
+    by_command(command).or_else(|| by_calls(statement, command))
 }
 
-fn by_command(command: &Command, in_block: bool) -> Option<Refusal> {
+fn by_command(command: &Command) -> Option<Refusal> {
     let (cause, what, effect, advice) = match command {
         Command::Control(
             Control::PrepareTransaction | Control::CommitPrepared | Control::RollbackPrepared,
@@ -111,15 +105,6 @@ fn by_command(command: &Command, in_block: bool) -> Option<Refusal> {
                 sequences: vec![sequence],
             });
         }
-        _ if in_block => return None,
-        Command::Server(ServerObject::AlterSubscription) => return None,
-        _ if command.block_restriction() == Some(BlockRestriction::Never) => (
-            RefusalCause::CannotRunInTransaction,
-            never(command),
-            "The server cannot run it inside a transaction, so it cannot be rolled back.",
-            "Run it outside of the migration, or put it into a revision of its own that is \
-             applied by hand.",
-        ),
         _ => return None,
     };
     Some(Refusal {
@@ -129,23 +114,6 @@ fn by_command(command: &Command, in_block: bool) -> Option<Refusal> {
         advice,
         sequences: Vec::new(),
     })
-}
-
-fn never(command: &Command) -> &'static str {
-    match command {
-        Command::Server(object) => match object {
-            ServerObject::AlterSystem => "ALTER SYSTEM",
-            ServerObject::CreateDatabase => "CREATE DATABASE",
-            ServerObject::DropDatabase => "DROP DATABASE",
-            ServerObject::MoveDatabase => "ALTER DATABASE with SET TABLESPACE",
-            ServerObject::CreateTablespace => "CREATE TABLESPACE",
-            ServerObject::DropTablespace => "DROP TABLESPACE",
-            ServerObject::CreateSubscription => "CREATE SUBSCRIPTION",
-            ServerObject::AlterSubscription => "ALTER SUBSCRIPTION",
-            ServerObject::DropSubscription => "DROP SUBSCRIPTION",
-        },
-        _ => "REINDEX of a schema, a database or the system catalogues",
-    }
 }
 
 /// A row for each group of functions, in the order in which they are reported.
@@ -302,10 +270,10 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    fn of(text: &str, in_block: bool) -> Option<Refusal> {
+    fn of(text: &str) -> Option<Refusal> {
         let script = Script::new(text.as_bytes(), LexSettings::default());
         let statement = script.single().unwrap();
-        refusal(statement, &classify(statement), in_block)
+        refusal(statement, &classify(statement))
     }
 
     #[rstest]
@@ -317,6 +285,51 @@ mod tests {
     #[case("copy (select 1) to '/tmp/x'", "COPY with a file of the server")]
     #[case("select * from dblink('x', 'y') as t(a int)", "dblink")]
     #[case("select dblink_exec('x')", "dblink")]
+    #[case("select dblink_connect('x')", "dblink")]
+    #[case("select public.dblink_send_query('x', 'y')", "dblink")]
+    #[case("select nextval('s'), setval('s', 1)", "setval")]
+    #[case("copy t to program 'x'", "COPY with PROGRAM")]
+    #[case("copy t from '/tmp/x'", "COPY with a file of the server")]
+    #[case(
+        "select pg_cancel_backend(1)",
+        "pg_terminate_backend or pg_cancel_backend"
+    )]
+    #[case(
+        "select pg_drop_replication_slot('a')",
+        "a function on replication slots or origins"
+    )]
+    #[case(
+        "select pg_replication_slot_advance('a', '0/0')",
+        "a function on replication slots or origins"
+    )]
+    #[case(
+        "select * from pg_logical_slot_get_changes('a', null, null)",
+        "a function on replication slots or origins"
+    )]
+    #[case(
+        "select pg_file_write('a', 'b', true)",
+        "a function on files of the server"
+    )]
+    #[case("select lo_import('x')", "a function on files of the server")]
+    #[case("select pg_switch_wal()", "a function that controls the server")]
+    #[case(
+        "select pg_stat_reset_single_table_counters(1)",
+        "a function that resets statistics"
+    )]
+    #[case(
+        "select pg_stat_statements_reset()",
+        "a function that resets statistics"
+    )]
+    #[case(
+        "select aws_lambda.invoke('x', 'y')",
+        "a function that reaches out of the database (http, aws_…)"
+    )]
+    #[case(
+        "select http_post('x', 'y')",
+        "a function that reaches out of the database (http, aws_…)"
+    )]
+    #[case("commit prepared 'x'", "a two-phase transaction")]
+    #[case("rollback prepared 'x'", "a two-phase transaction")]
     #[case(
         "select pg_terminate_backend(pid) from pg_stat_activity",
         "pg_terminate_backend or pg_cancel_backend"
@@ -347,9 +360,7 @@ mod tests {
     #[case("prepare transaction 'x'", "a two-phase transaction")]
     #[case("set transaction snapshot 'x'", "SET TRANSACTION SNAPSHOT")]
     fn effects_that_outlive_a_rollback_are_stopped(#[case] text: &str, #[case] what: &str) {
-        for in_block in [true, false] {
-            assert_eq!(of(text, in_block).map(|r| r.what), Some(what));
-        }
+        assert_eq!(of(text).map(|r| r.what), Some(what));
     }
 
     #[rstest]
@@ -365,32 +376,13 @@ mod tests {
     #[case("vacuum t")]
     #[case("select pg_advisory_lock(1)")]
     fn everything_else_goes_on(#[case] text: &str) {
-        assert_eq!(of(text, false), None);
-    }
-
-    #[rstest]
-    #[case("alter system set work_mem = '1GB'")]
-    #[case("create database x")]
-    #[case("drop database if exists x")]
-    #[case("alter database x set tablespace y")]
-    #[case("create tablespace x location 'y'")]
-    #[case("drop tablespace x")]
-    #[case("create subscription x connection 'y' publication z")]
-    #[case("drop subscription x")]
-    #[case("reindex schema x")]
-    #[case("reindex (verbose) database concurrently x")]
-    #[case("reindex system x")]
-    fn what_no_transaction_can_hold_ends_the_rehearsal_outside_of_a_block(#[case] text: &str) {
-        let refusal = of(text, false).unwrap();
-        assert_eq!(refusal.cause, RefusalCause::CannotRunInTransaction);
-        // In a block the server's own error is the answer.
-        assert_eq!(of(text, true), None);
+        assert_eq!(of(text), None);
     }
 
     #[test]
     fn moved_sequences_are_named_when_the_statement_names_them() {
         let named = |text: &str| SequenceRef::Named(text.into());
-        let sequences = |text| of(text, true).unwrap().sequences;
+        let sequences = |text| of(text).unwrap().sequences;
         assert_eq!(
             sequences("select setval('a.s'::regclass, 1), setval('\"B\"', 2, false)"),
             [named("a.s"), named("\"B\"")]

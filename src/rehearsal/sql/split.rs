@@ -10,7 +10,6 @@
 //! commands into a prepared statement"), which says that the string can be read.
 
 use super::calls::{self, Calls};
-use super::change::SettingsChange;
 use super::lexer::{LexSettings, Lexer, StringKind, Token, TokenKind, Unterminated};
 
 /// A string cut into its statements. The pieces, one behind the other, are the string.
@@ -57,7 +56,6 @@ pub struct Statement<'a> {
     end: usize,
     settings: LexSettings,
     calls: Calls,
-    inner_semicolon: bool,
     reads_settings: bool,
 }
 
@@ -119,35 +117,6 @@ impl<'a> Script<'a> {
     pub fn problem(&self) -> Option<Problem> {
         self.problem
     }
-
-    /// Whether the string may be sent as a simple Query although it was not proven that the server
-    /// cuts it in the same way: at most one statement, no `;` inside it, and, unless the server's
-    /// `standard_conforming_strings` is `known` to be what the string was read under, no constant
-    /// whose extent depends on it. Everything else belongs into a Parse, where the server itself
-    /// refuses a second command.
-    #[must_use]
-    pub fn is_safe_as_query(&self, known: bool) -> bool {
-        let mut statements = self.statements();
-        let first = statements.next();
-        self.problem.is_none()
-            && statements.next().is_none()
-            && first.is_none_or(|statement| {
-                !statement.inner_semicolon && (known || !statement.reads_settings)
-            })
-    }
-
-    /// Whether a piece behind the one with this `index` (of [`Script::pieces`]) is read differently
-    /// when that one changes settings. A server that gets the whole string has read all of it by
-    /// then; a server that gets the pieces reads each under the settings of its time. Where this is
-    /// true the pieces cannot stand for the string, and the string cannot be rehearsed. Where it is
-    /// false they are cut and read the same under all settings.
-    #[must_use]
-    pub fn is_read_differently_behind(&self, index: usize, change: SettingsChange) -> bool {
-        self.statements.iter().skip(index + 1).any(|piece| {
-            (change.standard_conforming_strings && piece.reads_settings)
-                || (change.client_encoding && !piece.source().is_ascii())
-        })
-    }
 }
 
 impl<'a> Statement<'a> {
@@ -207,13 +176,6 @@ impl<'a> Statement<'a> {
         self.settings
     }
 
-    /// Whether a `;` stands in parentheses or in a routine's body. If that reading were wrong, a
-    /// simple Query would carry two commands, so such a statement is never sent as one.
-    #[must_use]
-    pub fn has_inner_semicolon(&self) -> bool {
-        self.inner_semicolon
-    }
-
     /// Whether a constant in it is read differently when `standard_conforming_strings` changes: a
     /// plain string with a backslash, or a Unicode string.
     #[must_use]
@@ -258,7 +220,6 @@ impl<'a> Splitter<'a> {
             end: script.len(),
             settings: self.settings,
             calls: Calls::default(),
-            inner_semicolon: false,
             reads_settings: false,
         };
         let mut scan = calls::Scan::new(script);
@@ -269,13 +230,10 @@ impl<'a> Splitter<'a> {
                 self.close(&nesting, piece.last);
                 break;
             };
-            if token.kind == TokenKind::Semicolon {
-                if nesting.is_outermost() {
-                    piece.semicolon = token.start;
-                    piece.end = token.end;
-                    break;
-                }
-                piece.inner_semicolon = true;
+            if token.kind == TokenKind::Semicolon && nesting.is_outermost() {
+                piece.semicolon = token.start;
+                piece.end = token.end;
+                break;
             }
             if piece.is_empty() {
                 piece.first = token.start;

@@ -6,6 +6,7 @@ use super::event::Surroundings;
 use super::order::{Order, Statement};
 use super::reading::{lexing_of, read_one};
 use super::replies::{Addressee, Message};
+use super::turns::query_text;
 use super::upstream::Copying;
 use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction};
@@ -67,9 +68,7 @@ impl<S: Surroundings> Transaction<S> {
             Frontend::Query(_) => {
                 self.settle().await?;
                 if !self.upstream.faulted {
-                    let bytes = frame.bytes();
-                    let text = bytes.slice(5..bytes.len().saturating_sub(1).max(5));
-                    self.query(id, text).await?;
+                    self.query(id, query_text(frame)).await?;
                     return Ok(Next::Over);
                 }
             }
@@ -106,8 +105,8 @@ impl<S: Surroundings> Transaction<S> {
                 };
                 self.forward_target(id, frame, target, message);
             }
-            Frontend::Execute { portal, max_rows } => {
-                self.batch_execute(id, frame, portal, max_rows).await?;
+            Frontend::Execute { portal, .. } => {
+                self.batch_execute(id, frame, portal).await?;
             }
             // What was sent before the client heard of an error.
             Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => {}
@@ -147,6 +146,10 @@ impl<S: Surroundings> Transaction<S> {
     fn batch_bind(&mut self, id: ClientId, frame: &Frame, bind: Bind<'_>) {
         self.begin_work(id);
         let statement = self.statement_named(id, bind.statement);
+        if statement.is_none() && bind.statement.is_empty() {
+            // Whatever upstream has there is not the client's.
+            self.close_statement(b"");
+        }
         if statement.is_none() && !self.is_prepared_in_sql(id, bind.statement) {
             self.upstream.unread_portals.insert(bind.portal.to_vec());
         } else {
@@ -190,13 +193,7 @@ impl<S: Surroundings> Transaction<S> {
         self.expect(message, Addressee::Client);
     }
 
-    async fn batch_execute(
-        &mut self,
-        id: ClientId,
-        frame: &Frame,
-        portal: &[u8],
-        _max_rows: i32,
-    ) -> Flow<()> {
+    async fn batch_execute(&mut self, id: ClientId, frame: &Frame, portal: &[u8]) -> Flow<()> {
         self.begin_work(id);
         let Some(statement) = self.portal_named(id, portal) else {
             return self.execute_unknown(frame, portal).await;
@@ -210,10 +207,10 @@ impl<S: Surroundings> Transaction<S> {
         }
         if failed && !statement.may_run() {
             self.settle().await?;
-            if !self.upstream.faulted {
-                self.carry_out(id, &statement).await?;
+            if self.upstream.faulted {
+                return Ok(());
             }
-            return Ok(());
+            return self.run_in_failed_block(id, &statement).await;
         }
         self.execute_known(id, frame, &statement).await
     }
@@ -228,16 +225,21 @@ impl<S: Surroundings> Transaction<S> {
         let number = self.begin_statement(id, statement);
         self.forward(frame, Message::Execute(Some(number)));
         self.after_sending(id, statement);
-        if statement.order == Order::CopyIn {
-            self.settle().await?;
-            if self.upstream.copying == Copying::In {
-                self.copy_in(id, false).await?;
+        match &statement.order {
+            Order::CopyIn => {
+                self.settle().await?;
+                if self.upstream.copying == Copying::In {
+                    self.copy_in(id, false).await?;
+                }
+                Ok(())
             }
-        } else if statement.traits.changes_lexing {
+            Order::CreateTemporary { name, on_commit } => {
+                self.remember_on_commit(id, name, *on_commit).await
+            }
             // What follows in the batch must be read under the new value.
-            self.settle().await?;
+            _ if statement.traits.changes_lexing => self.settle().await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// A portal that no Bind of this transaction made: a cursor, or none. After our own prelude the

@@ -1,11 +1,11 @@
 //! One connection of the command.
 
-use std::collections::{BTreeMap, VecDeque};
-
-use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::event::Welcome;
+use super::settings::{Pair, read_only_default};
 use super::statements::Named;
+use super::temporary::{Object, Temporary};
 use super::virtual_transaction::Virtual;
 use crate::rehearsal::wire::{Frame, Piece};
 
@@ -18,24 +18,38 @@ pub(super) struct Client {
     pub inbox: VecDeque<Piece>,
     /// Nobody reads its answers any more.
     pub gone: bool,
+    /// It was refused in the middle of a batch: what comes is dropped up to the Sync.
+    pub skipping: bool,
     pub state: Virtual,
     pub statements: Named,
     pub portals: Named,
+    /// Cursors WITH HOLD, which outlive their transaction.
+    pub held: Vec<Vec<u8>>,
     /// Names of SQL PREPARE.
     pub prepared: Vec<Vec<u8>>,
+    /// The same with their texts, while another client has the session.
+    pub put_by: Vec<Pair>,
     /// Upstream's name of a prepared statement, where another client has taken the client's own.
     pub aliases: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The last Parse of the unnamed statement.
     pub unnamed: Option<Frame>,
     pub welcome: Welcome,
     /// Settings to be put back at the end of its transaction: SET LOCAL outlives a RELEASE.
-    pub local: Vec<(String, String)>,
+    pub local: Vec<Pair>,
     /// Its settings when another client's turn came.
-    pub saved: Option<Vec<(String, String)>>,
+    pub saved: Option<Vec<Pair>>,
+    /// Temporary tables on which its COMMIT acts.
+    pub on_commit: Vec<Temporary>,
+    /// Its temporary objects when another client's turn came.
+    pub temporary: BTreeSet<Object>,
+    /// It may have written, in particular temporary objects.
+    pub writes: bool,
     /// Settings as they were reported to it.
     pub told: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What it set itself of `default_transaction_read_only`.
-    pub read_only_default: Option<Bytes>,
+    /// Its `default_transaction_read_only`: what a transaction begins with that does not say.
+    pub read_only_default: bool,
+    /// The same before its transaction changed it.
+    pub read_only_before: Option<bool>,
     /// It set `lock_timeout` itself.
     pub own_lock_timeout: bool,
 }
@@ -45,17 +59,24 @@ impl Client {
         Self {
             inbox: VecDeque::new(),
             gone: false,
+            skipping: false,
             state: Virtual::Idle,
             statements: Named::default(),
             portals: Named::default(),
+            held: Vec::new(),
             prepared: Vec::new(),
+            put_by: Vec::new(),
             aliases: BTreeMap::new(),
             unnamed: None,
+            read_only_default: read_only_default(&welcome.settings),
             welcome,
             local: Vec::new(),
             saved: None,
+            on_commit: Vec::new(),
+            temporary: BTreeSet::new(),
+            writes: false,
             told: BTreeMap::new(),
-            read_only_default: None,
+            read_only_before: None,
             own_lock_timeout: false,
         }
     }

@@ -207,6 +207,12 @@ pub(super) fn run(statement: &[u8], out: &mut BytesMut) {
     .encode(out);
 }
 
+/// A string constant, whatever standard_conforming_strings is.
+pub(super) fn literal(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('\'', "''");
+    format!("E'{escaped}'")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

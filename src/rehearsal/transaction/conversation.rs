@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::client::Client;
 use super::control::{self, Control, Savepoint};
 use super::event::{Event, Surroundings};
 use super::order::Statement;
@@ -153,7 +154,7 @@ impl<S: Surroundings> Transaction<S> {
             self.upstream.savepoint = Point::Fresh;
             self.sync().await?;
         }
-        Ok(())
+        self.judge_suspect().await
     }
 
     /// Ends the batch upstream and awaits all answers.
@@ -185,6 +186,23 @@ impl<S: Surroundings> Transaction<S> {
         self.absorb(event)
     }
 
+    /// Waits for more of the current client, which is in the middle of something: others that wait
+    /// for it meanwhile are told, once they have waited for long.
+    pub(super) async fn listen_to_client(&mut self) -> Flow<()> {
+        self.output.waiting = self.somebody_waits();
+        self.listen().await?;
+        self.output.waiting = false;
+        let current = self.current.and_then(|id| self.clients.get(&id));
+        self.progress |= current.is_some_and(Client::has_something);
+        if std::mem::take(&mut self.impatient)
+            && !std::mem::take(&mut self.progress)
+            && self.somebody_waits()
+        {
+            self.refuse_waiting();
+        }
+        Ok(())
+    }
+
     /// Waits for the current client's next message; `None` when it is gone.
     pub(super) async fn message(&mut self, id: ClientId) -> Flow<Option<Piece>> {
         loop {
@@ -199,7 +217,7 @@ impl<S: Surroundings> Transaction<S> {
                 client.gone = true;
                 return Ok(None);
             }
-            self.listen().await?;
+            self.listen_to_client().await?;
         }
     }
 
@@ -219,7 +237,12 @@ impl<S: Surroundings> Transaction<S> {
             }
             Event::Joined(id, welcome) => self.joining.push_back((id, welcome)),
             Event::Client(id, piece) => {
-                if let Some(client) = self.clients.get_mut(&id) {
+                let Some(client) = self.clients.get_mut(&id) else {
+                    return Ok(());
+                };
+                if client.skipping {
+                    self.skip(id, piece);
+                } else {
                     client.inbox.push_back(piece);
                     self.refresh_full(id);
                 }

@@ -79,7 +79,7 @@ impl<S: Surroundings> Transaction<S> {
                 client.gone = true;
                 return Ok(None);
             }
-            self.listen().await?;
+            self.listen_to_client().await?;
         }
     }
 

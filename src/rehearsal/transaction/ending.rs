@@ -1,9 +1,15 @@
 //! How a rehearsal ends.
 
 use super::event::{Note, Surroundings};
-use super::{Flow, Transaction, answers};
+use super::order::Statement;
+use super::{ClientId, Flow, Transaction, answers};
 use crate::rehearsal::wire::SqlState;
+use crate::report::{Finding, Severity};
 use crate::verdict::{Environment, NotRehearsed, Verdict};
+
+/// As many ids of subtransactions a backend shows to the others; with one more they must look into
+/// `pg_subtrans` (manual, "Subtransactions").
+const SUBTRANSACTIONS: u64 = 64;
 
 /// Why the conversation stopped.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +76,17 @@ impl<S: Surroundings> Transaction<S> {
             );
             outlet.close = true;
         }
+        if self.subtransactions > SUBTRANSACTIONS {
+            self.output.notes.push(Note::Finding(Finding {
+                code: "SubtransactionsOverflowed".to_owned(),
+                severity: Severity::Warning,
+                message: format!(
+                    "the rehearsal held {} subtransactions that had written, one for each transaction of the command; beyond {SUBTRANSACTIONS} other sessions look up each of its rows in pg_subtrans, which slows them down while it runs",
+                    self.subtransactions
+                ),
+                statement: None,
+            }));
+        }
         if let Some((verdict, message)) = &verdict {
             self.output
                 .notes
@@ -99,5 +116,19 @@ impl<S: Surroundings> Transaction<S> {
         self.not_rehearsed(cause, message);
         let text = format!("drydock: {message}");
         self.raise(SqlState::FEATURE_NOT_SUPPORTED, &text).await
+    }
+
+    /// The same for a statement that is not sent.
+    pub(super) async fn refuse_statement(
+        &mut self,
+        id: ClientId,
+        statement: &Statement,
+        cause: NotRehearsed,
+        message: &str,
+    ) -> Flow<()> {
+        self.upstream.committing = Some(self.begin_statement(id, statement));
+        self.refuse(cause, message).await?;
+        self.upstream.committing = None;
+        Ok(())
     }
 }

@@ -2,14 +2,14 @@
 //! swallowed.
 
 use super::event::{Note, Surroundings};
-use super::replies::{Addressee, Expected, Message, StatementId};
+use super::replies::{Addressee, Expected, Message, Simple};
 use super::upstream::Copying;
 use super::{Flow, Stop, Transaction, answers};
 use crate::rehearsal::wire::{
     Backend, Data, Diagnostic, Field, Frame, Piece, SqlState, TransactionStatus,
 };
 use crate::report::ServerError;
-use crate::verdict::{Budget, NotRehearsed, Verdict};
+use crate::verdict::{NotRehearsed, Verdict};
 
 /// The class of errors that quote values.
 const DATA_EXCEPTION: &str = "22";
@@ -54,22 +54,12 @@ impl<S: Surroundings> Transaction<S> {
             }
             Addressee::Ours => {
                 for row in data.frames() {
-                    let columns = Backend::columns(row.body())
-                        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                        .map_err(|error| Stop::Slipped(error.to_string()))?;
-                    let text = |column: &[u8]| String::from_utf8_lossy(column).into_owned();
-                    let row = columns.into_iter().map(|c| c.map(text)).collect();
-                    self.upstream.rows.push(row);
+                    self.upstream.rows.push(columns(&row)?);
                 }
             }
             Addressee::Watch => {
                 for row in data.frames() {
-                    let columns = Backend::columns(row.body())
-                        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                        .map_err(|error| Stop::Slipped(error.to_string()))?;
-                    let text = |column: &[u8]| String::from_utf8_lossy(column).into_owned();
-                    self.upstream.watched =
-                        Some(columns.into_iter().map(|c| c.map(text)).collect());
+                    self.upstream.watched = Some(columns(&row)?);
                 }
             }
             Addressee::Check
@@ -257,13 +247,6 @@ impl<S: Surroundings> Transaction<S> {
         Ok(())
     }
 
-    pub(super) fn note_done(&mut self, statement: Option<StatementId>, tag: &[u8]) {
-        if let Some(statement) = statement {
-            let tag = String::from_utf8_lossy(tag).into_owned();
-            self.output.notes.push(Note::Done(statement, tag));
-        }
-    }
-
     fn pass_to(&mut self, addressee: &Addressee, frame: &Frame) {
         let simple_sees = matches!(frame.tag(), b'T' | b'I');
         match addressee {
@@ -274,13 +257,14 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     fn hear_error(&mut self, mut diagnostic: Diagnostic<'_>) -> Flow<()> {
+        self.say_as_to_a_query(&mut diagnostic);
         let error = server_error(&diagnostic);
         let code = diagnostic.code();
         if diagnostic.is_fatal() {
             self.pass_diagnostic(diagnostic);
             return Err(Stop::Lost(format!("{code}: {}", error.message)));
         }
-        self.notice_causes(&diagnostic, code);
+        self.notice_causes(&diagnostic);
         let (skipped, synced) = self.upstream.replies.fail();
         self.upstream.aborted = true;
         self.upstream.copying = Copying::No;
@@ -343,77 +327,49 @@ impl<S: Surroundings> Transaction<S> {
         Ok(())
     }
 
+    /// A Query has no parameters, and says so where one is named. The extended protocol, in which a
+    /// Query's statements are sent, misses its type or its value.
+    fn say_as_to_a_query(&self, diagnostic: &mut Diagnostic<'_>) {
+        let front = self.upstream.replies.front();
+        let Some(Addressee::Simple(Simple {
+            parameter: Some(parameter),
+            ..
+        })) = front.map(|front| &front.addressee)
+        else {
+            return;
+        };
+        if matches!(
+            diagnostic.code(),
+            SqlState::INDETERMINATE_DATATYPE | SqlState::PROTOCOL_VIOLATION
+        ) {
+            let message = format!("there is no parameter ${}", parameter.number);
+            *diagnostic = Diagnostic::new("ERROR", SqlState::UNDEFINED_PARAMETER, message);
+            diagnostic.set_position(Some(parameter.position));
+        }
+    }
+
     fn pass_diagnostic(&mut self, diagnostic: Diagnostic<'_>) {
         if let Some(out) = self.for_client() {
             Backend::ErrorResponse(diagnostic).encode(out);
         }
     }
 
-    /// Errors that say something about the rehearsal and not about the migration.
-    fn notice_causes(&mut self, diagnostic: &Diagnostic<'_>, code: SqlState) {
-        let ours = [
-            Field::Message,
-            Field::Detail,
-            Field::Table,
-            Field::Constraint,
-            Field::Where,
-        ]
-        .iter()
-        .filter_map(|field| diagnostic.get(*field))
-        .any(|text| self.opening.names.occur_in(text));
-        let own_error = self
-            .upstream
-            .replies
-            .front()
-            .is_some_and(|front| front.addressee == Addressee::Ours);
-        if own_error {
-            return;
-        }
-        let message = diagnostic.message();
-        if ours {
-            self.not_rehearsed(
-                NotRehearsed::RehearsalObjectTouched,
-                &format!(
-                    "a statement ran into an object of the rehearsal itself ({code}: {message})"
-                ),
-            );
-            return;
-        }
-        match code.as_str() {
-            "2D000" => self.not_rehearsed(
-                NotRehearsed::TransactionControlInBlock,
-                "COMMIT or ROLLBACK inside DO or CALL cannot be rehearsed in one transaction; run this statement outside of the migration, or rehearse on a clone",
-            ),
-            "55P04" => self.not_rehearsed(
-                NotRehearsed::CannotRunInTransaction,
-                "a new enum value is used before the transaction that adds it has committed; split the rehearsal, or rehearse on a clone",
-            ),
-            "55P03" if self.lock_timeout_is_ours() => {
-                let message =
-                    "a lock was not granted within the rehearsal's lock_timeout; another session holds it. Retry when it is free, or find it with pg_blocking_pids";
-                self.output.notes.push(Note::Verdict(
-                    Verdict::BudgetExceeded(Budget::LockWait),
-                    message.to_owned(),
-                ));
-            }
-            _ => {}
-        }
-    }
-
-    fn lock_timeout_is_ours(&self) -> bool {
-        self.opening.our_lock_timeout
-            && self
-                .current
-                .and_then(|id| self.clients.get(&id))
-                .is_some_and(|client| !client.own_lock_timeout)
-    }
-
     fn hear_parameter(&mut self, name: &[u8], value: &[u8]) {
         self.upstream
             .parameters
             .insert(name.to_vec(), value.to_vec());
-        if let Some(id) = self.current {
+        if let Some(id) = self.current
+            && !self.upstream.settling
+        {
             self.tell(id, name);
+        }
+    }
+
+    /// Reports all settings to a client that it does not know yet.
+    pub(super) fn tell_all(&mut self, id: super::ClientId) {
+        let names: Vec<_> = self.upstream.parameters.keys().cloned().collect();
+        for name in names {
+            self.tell(id, &name);
         }
     }
 
@@ -426,12 +382,6 @@ impl<S: Surroundings> Transaction<S> {
         ) else {
             return;
         };
-        let own = client.read_only_default.clone();
-        let value: &[u8] = if name == b"default_transaction_read_only" {
-            own.as_deref().unwrap_or(b"off")
-        } else {
-            value
-        };
         if client.told.get(name).is_some_and(|told| told == value) {
             return;
         }
@@ -440,6 +390,14 @@ impl<S: Surroundings> Transaction<S> {
             answers::parameter_status(&mut outlet.bytes, name, value);
         }
     }
+}
+
+fn columns(row: &Frame) -> Flow<Vec<Option<String>>> {
+    let columns = Backend::columns(row.body())
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| Stop::Slipped(error.to_string()))?;
+    let text = |column: &[u8]| String::from_utf8_lossy(column).into_owned();
+    Ok(columns.into_iter().map(|c| c.map(text)).collect())
 }
 
 /// "cannot insert multiple commands into a prepared statement", in any language: a syntax error

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::rehearsal::sql::Refusal;
+use crate::rehearsal::sql::{OnCommit, Refusal};
 
 /// One statement of a client, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,10 +13,20 @@ pub(super) struct Statement {
     pub redacted: String,
     /// Characters before it in the Query that it was cut from.
     pub shift: usize,
+    /// The first parameter in it, unless it is one that a definition declares.
+    pub parameter: Option<Parameter>,
     /// What is to be done with it.
     pub order: Order,
     /// What it may do to the session.
     pub traits: Traits,
+}
+
+/// `$1` and the like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Parameter {
+    pub number: u32,
+    /// In characters of the statement's text, from 1.
+    pub position: usize,
 }
 
 /// What is to be done with a statement.
@@ -42,12 +52,19 @@ pub(super) enum Order {
     SetTransaction(Modes),
     /// SET SESSION CHARACTERISTICS AS TRANSACTION.
     SetCharacteristics(Modes),
-    /// SET or RESET of a setting that keeps writes outside our transaction impossible.
-    SetGuarded { reset: bool, value: Vec<u8> },
+    /// SET or RESET of `default_transaction_read_only`, which outside of our transaction is on and
+    /// keeps writes impossible. `None` is the default.
+    SetReadOnlyDefault { reset: bool, value: Option<String> },
+    /// RESET of a setting, with its command tag: SET … TO DEFAULT is one too.
+    Reset(String, &'static str),
+    /// RESET ALL.
+    ResetAll,
     /// SET LOCAL of a setting.
     SetLocal(String),
     /// SET CONSTRAINTS.
     SetConstraints { all: bool, deferred: bool },
+    /// A temporary table on which each COMMIT acts, by its quoted name.
+    CreateTemporary { name: Vec<u8>, on_commit: OnCommit },
     /// LOCK TABLE: only in a transaction block.
     Lock,
     /// DECLARE of a cursor with the folded name.
@@ -121,6 +138,8 @@ pub(super) enum ConcurrentKind {
 pub(super) struct Traits {
     /// It may write rows or change the catalogue.
     pub writes: bool,
+    /// It writes, as far as can be seen.
+    pub surely_writes: bool,
     /// It may change the list of deferrable constraints.
     pub constraints: bool,
     /// It may change the catalogue.
@@ -143,6 +162,7 @@ impl Statement {
             text: Bytes::from_static(text),
             redacted: String::new(),
             shift: 0,
+            parameter: None,
             order: Order::Ordinary,
             traits: Traits::default(),
         }
@@ -152,7 +172,11 @@ impl Statement {
     pub(super) fn is_plain(&self) -> bool {
         matches!(
             self.order,
-            Order::Ordinary | Order::CopyIn | Order::Prepare(_) | Order::Deallocate(_)
+            Order::Ordinary
+                | Order::CopyIn
+                | Order::CreateTemporary { .. }
+                | Order::Prepare(_)
+                | Order::Deallocate(_)
         )
     }
 
@@ -163,7 +187,9 @@ impl Statement {
             self.order,
             Order::Ordinary
                 | Order::CopyIn
+                | Order::CreateTemporary { .. }
                 | Order::Lock
+                | Order::Reset(..)
                 | Order::Declare { .. }
                 | Order::SetLocal(_)
                 | Order::SetConstraints { .. }

@@ -20,6 +20,11 @@ impl<S: Surroundings> Transaction<S> {
     pub(super) async fn query(&mut self, id: ClientId, text: Bytes) -> Flow<()> {
         self.upstream.faulted = false;
         self.upstream.held = None;
+        if let Some(client) = self.clients.get_mut(&id) {
+            // A Query takes the place of the unnamed statement, and leaves none.
+            client.statements.closed(b"");
+            client.unnamed = None;
+        }
         let lexing = lexing_of(&self.upstream.parameters);
         let reading = read(&text, lexing);
         if reading.statements.is_empty() && reading.acceptable {
@@ -135,17 +140,24 @@ impl<S: Surroundings> Transaction<S> {
         let number = self.begin_statement(id, statement);
         let simple = Simple {
             shift: statement.shift,
+            parameter: statement.parameter,
             hold: last && self.is_implicit(id) && self.must_check(self.unit.traits),
         };
         self.run_text(&statement.text, Some(number), &Addressee::Simple(simple));
         self.after_sending(id, statement);
-        if statement.order == Order::CopyIn {
-            self.settle().await?;
-            if self.upstream.copying == Copying::In {
-                self.copy_in_simple(id).await?;
+        match &statement.order {
+            Order::CopyIn => {
+                self.settle().await?;
+                if self.upstream.copying == Copying::In {
+                    self.copy_in_simple(id).await?;
+                }
+                Ok(())
             }
+            Order::CreateTemporary { name, on_commit } => {
+                self.remember_on_commit(id, name, *on_commit).await
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// In a failed block the server's own 25P02, except for what ends the block.
@@ -157,7 +169,7 @@ impl<S: Surroundings> Transaction<S> {
             _ => {
                 let simple = Simple {
                     shift: statement.shift,
-                    hold: false,
+                    ..Simple::default()
                 };
                 self.parse_text(&statement.text, &Addressee::Simple(simple));
                 self.settle().await?;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::order::{ConcurrentKind, Concurrently, Modes, Order, Statement, Traits};
+use super::order::{ConcurrentKind, Concurrently, Modes, Order, Parameter, Statement, Traits};
 use crate::rehearsal::sql::{
-    self, Calls, ClientEncoding, Command, Constraints, Control, CopyEnd, Cursor, Discard, Effect,
-    Isolation, LexSettings, Prepared, ReindexTarget, Scope, Script, Setting, TransactionModes,
-    Value,
+    self, Calls, ClientEncoding, Command, Constraints, Control, CopyEnd, Cursor, Ddl, Discard,
+    Effect, Isolation, LexSettings, Object, OnCommit, Prepared, ReindexTarget, Scope, Script,
+    Setting, TokenKind, TransactionModes, Value,
 };
 
 /// The longest text that is recorded, in bytes.
@@ -87,6 +87,7 @@ pub(super) fn read_one(text: &Bytes, lexing: Lexing) -> Statement {
             text: text.clone(),
             redacted: String::new(),
             shift: 0,
+            parameter: None,
             // Several statements are refused by the server; none is empty.
             order: if reading.statements.is_empty() {
                 Order::Ordinary
@@ -110,9 +111,33 @@ fn statement(piece: &sql::Statement<'_>, lexing: Lexing) -> Statement {
         text: Bytes::new(),
         redacted: sql::redact(piece, &command, RECORDED),
         shift: 0,
+        parameter: parameter(piece, &command, lexing),
         traits: traits(piece, &command, calls),
         order,
     }
+}
+
+fn parameter(piece: &sql::Statement<'_>, command: &Command, lexing: Lexing) -> Option<Parameter> {
+    let declares = matches!(
+        command,
+        Command::Prepared(Prepared::Prepare(_))
+            | Command::Ddl(Ddl {
+                object: Object::Routine,
+                ..
+            })
+    );
+    if declares || !piece.text().contains(&b'$') {
+        return None;
+    }
+    let token = piece
+        .tokens()
+        .find(|token| token.kind == TokenKind::Parameter)?;
+    let number = std::str::from_utf8(&piece.text()[token.start + 1..token.end]).ok()?;
+    let before = piece.offset() - piece.piece_offset() + token.start;
+    Some(Parameter {
+        number: number.parse().ok()?,
+        position: lexing.encoding.characters(&piece.piece()[..before]) + 1,
+    })
 }
 
 fn traits(piece: &sql::Statement<'_>, command: &Command, calls: Calls) -> Traits {
@@ -125,6 +150,7 @@ fn traits(piece: &sql::Statement<'_>, command: &Command, calls: Calls) -> Traits
     let changes = command.may_change_constraints();
     Traits {
         writes: command.effect(calls) > Effect::Reads,
+        surely_writes: command.effect(calls) == Effect::Writes,
         constraints: runs_code || (changes && names_deferral),
         catalogue: changes,
         changes_session: setting || calls.contains(Calls::SET_CONFIG),
@@ -142,8 +168,7 @@ fn traits(piece: &sql::Statement<'_>, command: &Command, calls: Calls) -> Traits
 }
 
 fn order(piece: &sql::Statement<'_>, command: &Command) -> Order {
-    // What a server refuses in a transaction block is told apart when it is to be run.
-    if let Some(refusal) = sql::refusal(piece, command, true) {
+    if let Some(refusal) = sql::refusal(piece, command) {
         return Order::Refused(Box::new(refusal));
     }
     match command {
@@ -162,12 +187,23 @@ fn order(piece: &sql::Statement<'_>, command: &Command) -> Order {
             Order::Deallocate(name.as_bytes().to_vec())
         }
         Command::Prepared(Prepared::Deallocate(None)) => Order::DeallocateAll,
+        Command::CreateTable(table) if table.temporary && table.on_commit != OnCommit::Preserve => {
+            match &table.name {
+                Some(name) => Order::CreateTemporary {
+                    name: name.name.quoted(),
+                    on_commit: table.on_commit,
+                },
+                None => Order::Ordinary,
+            }
+        }
         Command::Lock => Order::Lock,
         Command::Copy(copy) => match copy.end {
             Some(CopyEnd::Client) if copy.from => Order::CopyIn,
             _ => Order::Ordinary,
         },
         Command::Vacuum => Order::Vacuum,
+        // Some of its forms may run in a transaction: the server knows.
+        Command::Server(sql::ServerObject::AlterSubscription) => Order::Ordinary,
         Command::Server(object) => Order::OutsideTransaction(server_command(*object)),
         Command::CreateIndex(_)
         | Command::DropIndex(_)
@@ -213,19 +249,30 @@ fn modes(modes: TransactionModes) -> Modes {
 
 fn setting_order(setting: &Setting) -> Order {
     match setting {
-        Setting::Set { scope, name, value } if name == "default_transaction_read_only" => {
-            let (reset, value) = match value {
-                Value::Single(value) => (false, value.clone()),
-                _ => (true, Vec::new()),
-            };
-            match scope {
-                Scope::Session | Scope::Local => Order::SetGuarded { reset, value },
+        Setting::Set {
+            scope: Scope::Session,
+            name,
+            value,
+        } if name == "default_transaction_read_only" => Order::SetReadOnlyDefault {
+            reset: false,
+            value: match value {
+                Value::Single(value) => Some(String::from_utf8_lossy(value).into_owned()),
+                _ => None,
+            },
+        },
+        Setting::Reset(name) if name == "default_transaction_read_only" => {
+            Order::SetReadOnlyDefault {
+                reset: true,
+                value: None,
             }
         }
-        Setting::Reset(name) if name == "default_transaction_read_only" => Order::SetGuarded {
-            reset: true,
-            value: Vec::new(),
-        },
+        Setting::ResetAll => Order::ResetAll,
+        Setting::Reset(name) => Order::Reset(name.clone(), "RESET"),
+        Setting::Set {
+            scope: Scope::Session,
+            name,
+            value: Value::Default,
+        } => Order::Reset(name.clone(), "SET"),
         Setting::Set {
             scope: Scope::Local,
             name,
@@ -284,9 +331,6 @@ fn concurrently(piece: &sql::Statement<'_>, command: &Command) -> Order {
         Command::DetachPartition(detach) if !detach.finalize => {
             (ConcurrentKind::DetachPartition, Some(&detach.table))
         }
-        Command::DetachPartition(_) => {
-            return Order::OutsideTransaction("DETACH PARTITION … FINALIZE");
-        }
         _ => return Order::Ordinary,
     };
     let partition = match command {
@@ -299,9 +343,7 @@ fn concurrently(piece: &sql::Statement<'_>, command: &Command) -> Order {
     };
     Order::Concurrently(Box::new(Concurrently {
         kind,
-        plain: sql::without_concurrently(piece)
-            .map(|rewritten| rewritten.text)
-            .unwrap_or_default(),
+        plain: sql::without_concurrently(piece).unwrap_or_default(),
         object: object.map(sql::QualifiedName::quoted).unwrap_or_default(),
         partition,
         several,

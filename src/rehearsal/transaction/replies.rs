@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::control::{Control, Shape};
-use super::order::Statement;
+use super::order::{Parameter, Statement};
 use super::statements::Change;
 
 /// The place of a statement in the record.
@@ -65,6 +65,8 @@ pub(super) enum Addressee {
 pub(super) struct Simple {
     /// Characters of the Query before this statement.
     pub shift: usize,
+    /// The first parameter that it names.
+    pub parameter: Option<Parameter>,
     /// The completion waits until the implicit transaction is known to commit.
     pub hold: bool,
 }

@@ -2,65 +2,16 @@
 //! temporary tables) is saved when another client's turn comes and put back with the client's next
 //! turn.
 
+use std::sync::Arc;
+
 use super::client::Client;
-use super::control;
-use super::event::{Answer, Outlet, Question, Surroundings, Welcome};
+use super::event::{Outlet, Surroundings, Welcome};
+use super::order::{Order, Statement};
 use super::replies::{Addressee, Message};
+use super::settings::{Pair, as_reported, session_settings};
 use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction, answers};
-use crate::rehearsal::wire::{Frontend, Parse, SqlState};
-
-/// Settings that a session has of its own.
-const SESSION_SETTINGS: &str = "SELECT name, setting FROM pg_catalog.pg_settings \
-    WHERE source = 'session' AND context <> 'internal' AND name NOT LIKE 'transaction\\_%' ESCAPE '\\' \
-    AND name NOT IN ('session_authorization', 'role', 'default_transaction_read_only') \
-    UNION ALL SELECT 'session_authorization', session_user::text WHERE session_user <> current_setting('drydock.login', true) \
-    UNION ALL SELECT 'role', current_setting('role') WHERE current_setting('role') <> 'none'";
-
-/// Temporary relations of this session, but ours, as a script that drops them.
-const DROP_TEMPORARY: &str = "DO $drydock$ DECLARE name text; BEGIN \
-    FOR name IN SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE n.oid = pg_catalog.pg_my_temp_schema() AND c.relkind IN ('r', 'p', 'v', 'S') \
-    AND c.relname <> '{table}' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')) \
-    LOOP EXECUTE 'DROP ' || CASE (SELECT relkind FROM pg_catalog.pg_class WHERE oid = name::regclass) \
-    WHEN 'v' THEN 'VIEW ' WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || name || ' CASCADE'; END LOOP; END $drydock$";
-
-/// A string constant, whatever standard_conforming_strings is.
-pub(super) fn literal(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('\'', "''");
-    format!("E'{escaped}'")
-}
-
-/// The call that gives a setting its value for the session.
-pub(super) fn set_config(name: &str, value: &str) -> String {
-    format!(
-        "pg_catalog.set_config({}, {}, false)",
-        literal(name),
-        literal(value)
-    )
-}
-
-/// A value as the server would report it, as far as that can be told without asking.
-fn as_reported(name: &str, value: &str) -> String {
-    match name.to_ascii_lowercase().as_str() {
-        "client_encoding" => {
-            let plain: String = value
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .map(|c| c.to_ascii_uppercase())
-                .collect();
-            if plain == "UNICODE" {
-                "UTF8".to_owned()
-            } else {
-                plain
-            }
-        }
-        "datestyle" if !value.contains(',') => format!("{}, MDY", value.to_ascii_uppercase()),
-        _ => value.to_owned(),
-    }
-}
+use crate::rehearsal::wire::SqlState;
 
 impl<S: Surroundings> Transaction<S> {
     /// Lets a client in. When nobody is in a transaction it gets the session at once, so that a
@@ -88,10 +39,7 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     fn greet(&mut self, id: ClientId, settled: bool) {
-        let names: Vec<_> = self.upstream.parameters.keys().cloned().collect();
-        for name in names {
-            self.tell(id, &name);
-        }
+        self.tell_all(id);
         let (Some(client), Some(outlet)) =
             (self.clients.get_mut(&id), self.output.clients.get_mut(&id))
         else {
@@ -132,7 +80,6 @@ impl<S: Surroundings> Transaction<S> {
             .saved
             .clone()
             .unwrap_or_else(|| client.welcome.settings.clone());
-        let settings = self.without_guarded(to, settings);
         if self.session_touched || !settings.is_empty() {
             if let Some(error) = self.put_settings(&settings).await? {
                 self.greet_with_refusal(to, &error);
@@ -140,35 +87,44 @@ impl<S: Surroundings> Transaction<S> {
             }
             self.session_touched = true;
         }
+        self.put_prepared(to).await?;
         self.put_unnamed(to).await?;
-        let names: Vec<_> = self.upstream.parameters.keys().cloned().collect();
         if self
             .clients
             .get(&to)
             .is_some_and(|client| !client.told.is_empty())
         {
-            for name in names {
-                self.tell(to, &name);
-            }
+            self.tell_all(to);
         }
         Ok(true)
     }
 
     /// Keeps what the session of the present holder has, and lets its reading transaction go.
-    async fn park(&mut self) -> Flow<()> {
+    pub(super) async fn park(&mut self) -> Flow<()> {
         let Some(from) = self.holder.filter(|id| self.clients.contains_key(id)) else {
             return Ok(());
         };
-        let saved = self.question(SESSION_SETTINGS).await?.unwrap_or_default();
+        let saved = self
+            .question(&session_settings(&self.opening.login))
+            .await?
+            .unwrap_or_default();
         let pairs = saved.into_iter().filter_map(|row| {
             let mut columns = row.into_iter();
             Some((columns.next()??, columns.next()??))
         });
         let pairs: Vec<_> = pairs.collect();
+        if self.clients.get(&from).is_some_and(|client| client.writes) {
+            let temporary = self.temporary_objects(from).await?;
+            if let Some(client) = self.clients.get_mut(&from) {
+                client.temporary = temporary;
+            }
+        }
+        let prepared = self.take_prepared(from).await?;
         if self.upstream.open {
             self.sync().await?;
         }
         if let Some(client) = self.clients.get_mut(&from) {
+            client.put_by = prepared;
             client.saved = Some(pairs);
             if let Virtual::Open(open) = &mut client.state {
                 open.started = false;
@@ -177,52 +133,15 @@ impl<S: Surroundings> Transaction<S> {
         Ok(())
     }
 
-    /// Takes out of a client's settings what would allow writes outside of our transaction.
-    fn without_guarded(
-        &mut self,
-        id: ClientId,
-        settings: Vec<(String, String)>,
-    ) -> Vec<(String, String)> {
-        let (guarded, rest): (Vec<_>, Vec<_>) = settings
-            .into_iter()
-            .partition(|(name, _)| name.eq_ignore_ascii_case("default_transaction_read_only"));
-        if let (Some((_, value)), Some(client)) = (guarded.last(), self.clients.get_mut(&id)) {
-            let on = ["on", "true", "yes", "1"].contains(&value.to_ascii_lowercase().as_str());
-            client.read_only_default =
-                Some(bytes::Bytes::from_static(if on { b"on" } else { b"off" }));
-        }
-        rest
-    }
-
-    /// Puts the session back to its baseline and applies settings. The error, if one is refused.
-    async fn put_settings(
-        &mut self,
-        settings: &[(String, String)],
-    ) -> Flow<Option<crate::report::ServerError>> {
-        self.set_savepoint();
-        self.upstream.error = None;
+    /// Puts the session of a client that is gone back to its baseline.
+    pub(super) async fn clear_session(&mut self, id: ClientId, client: &mut Client) -> Flow<()> {
         if self.session_touched {
-            self.own("SET SESSION AUTHORIZATION DEFAULT", &Addressee::Ours);
-            self.own("RESET ROLE", &Addressee::Ours);
-            self.own("RESET ALL", &Addressee::Ours);
+            self.session_touched = self.put_settings(&[]).await?.is_some();
         }
-        let baseline = self.opening.baseline.clone();
-        let calls: Vec<_> = baseline
-            .iter()
-            .filter(|_| self.session_touched)
-            .chain(settings)
-            .map(|(name, value)| set_config(name, value))
-            .collect();
-        if !calls.is_empty() {
-            self.own(&format!("SELECT {}", calls.join(", ")), &Addressee::Ours);
+        if client.writes {
+            client.temporary = self.temporary_objects(id).await?;
         }
-        self.sync().await?;
-        let error = self.upstream.error.take();
-        if error.is_some() {
-            self.roll_back_to_savepoint().await?;
-        }
-        self.upstream.rows.clear();
-        Ok(error)
+        Ok(())
     }
 
     fn greet_with_refusal(&mut self, id: ClientId, error: &crate::report::ServerError) {
@@ -234,6 +153,53 @@ impl<S: Surroundings> Transaction<S> {
             client.gone = true;
             client.inbox.clear();
         }
+    }
+
+    /// Takes a client's statements of SQL PREPARE away from the session, with their texts: another
+    /// client may use their names.
+    async fn take_prepared(&mut self, id: ClientId) -> Flow<Vec<Pair>> {
+        let names = match self.clients.get_mut(&id) {
+            Some(client) => std::mem::take(&mut client.prepared),
+            None => return Ok(Vec::new()),
+        };
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        const TEXTS: &str =
+            "SELECT name, statement FROM pg_catalog.pg_prepared_statements WHERE from_sql";
+        let rows = self.question(TEXTS).await?.unwrap_or_default();
+        let mut taken = Vec::new();
+        for mut row in rows {
+            if let (Some(Some(text)), Some(Some(name))) = (row.pop(), row.pop())
+                && names.iter().any(|known| known == name.as_bytes())
+            {
+                self.close_statement(name.as_bytes());
+                taken.push((name, text));
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn put_prepared(&mut self, id: ClientId) -> Flow<()> {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return Ok(());
+        };
+        let statements = std::mem::take(&mut client.put_by);
+        let names = statements.iter().map(|(name, _)| name.clone().into_bytes());
+        client.prepared.extend(names);
+        if statements.is_empty() {
+            return Ok(());
+        }
+        self.set_savepoint();
+        for (_, text) in &statements {
+            self.own(text, &Addressee::Ours);
+        }
+        self.sync().await?;
+        // The client will hear of it when it uses the statement.
+        if self.upstream.error.take().is_some() {
+            self.roll_back_to_savepoint().await?;
+        }
+        Ok(())
     }
 
     async fn put_unnamed(&mut self, id: ClientId) -> Flow<()> {
@@ -251,88 +217,22 @@ impl<S: Surroundings> Transaction<S> {
         Ok(())
     }
 
-    /// The name under which a client's statement is kept upstream, if it is not its own. A name is
-    /// changed only where another client has taken it.
-    pub(super) fn claim_name(&mut self, id: ClientId, name: &[u8]) -> Option<Vec<u8>> {
-        if name.is_empty() {
-            return None;
-        }
-        let taken = self.clients.iter().any(|(other, client)| {
-            *other != id
-                && !client.aliases.contains_key(name)
-                && client.statements.names().any(|known| known == name)
-        });
-        let client = self.clients.get_mut(&id)?;
-        if client.statements.names().any(|known| known == name) {
-            return client.aliases.get(name).cloned();
-        }
-        if !taken {
-            client.aliases.remove(name);
-            return None;
-        }
-        let mut alias = format!("{}_", id.0).into_bytes();
-        alias.extend_from_slice(name);
-        client.aliases.insert(name.to_vec(), alias.clone());
-        Some(alias)
-    }
-
-    pub(super) fn alias(&self, id: ClientId, name: &[u8]) -> Option<Vec<u8>> {
-        self.clients.get(&id)?.aliases.get(name).cloned()
-    }
-
-    /// Whether a name is one of the client's SQL PREPARE, which holds no transaction control.
-    pub(super) fn is_prepared_in_sql(&self, id: ClientId, name: &[u8]) -> bool {
-        self.clients
-            .get(&id)
-            .is_some_and(|client| client.prepared.iter().any(|known| known == name))
-    }
-
-    pub(super) fn close_client_portals(&mut self, id: ClientId) {
-        let names: Vec<_> = match self.clients.get(&id) {
-            Some(client) => client.portals.names().cloned().collect(),
-            None => return,
-        };
-        for name in names.iter().filter(|name| !name.is_empty()) {
-            self.close_portal(name);
-        }
-    }
-
-    pub(super) fn deallocate_all(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        let mut names: Vec<_> = client
-            .statements
-            .names()
-            .filter(|name| !name.is_empty())
-            .map(|name| client.aliases.get(name).unwrap_or(name).clone())
-            .collect();
-        names.append(&mut client.prepared);
-        client.statements.clear();
-        client.aliases.clear();
-        for name in names {
-            self.close_statement(&name);
-        }
-    }
-
     /// DISCARD ALL and DISCARD TEMP, for what is the client's.
-    pub(super) async fn discard(
-        &mut self,
-        id: ClientId,
-        statement: &std::sync::Arc<super::order::Statement>,
-    ) -> Flow<bool> {
-        let all = statement.order == super::order::Order::DiscardAll;
+    pub(super) async fn discard(&mut self, id: ClientId, statement: &Arc<Statement>) -> Flow<bool> {
+        let all = statement.order == Order::DiscardAll;
         if all && !self.is_autocommit(id) {
             return Ok(true);
         }
         self.begin_work(id);
+        self.add_traits(id, statement);
         let number = self.begin_statement(id, statement);
+        self.upstream.committing = Some(number);
         if all {
             self.close_client_portals(id);
+            self.own("SET SESSION AUTHORIZATION DEFAULT", &Addressee::Check);
+            self.send_reset_all(id).await?;
             self.deallocate_all(id);
             for sql in [
-                "SET SESSION AUTHORIZATION DEFAULT",
-                "RESET ALL",
                 "UNLISTEN *",
                 "SELECT pg_catalog.pg_advisory_unlock_all()",
                 "DISCARD PLANS",
@@ -340,87 +240,16 @@ impl<S: Surroundings> Transaction<S> {
             ] {
                 self.own(sql, &Addressee::Check);
             }
-            let mut settings = self.opening.baseline.clone();
-            if let Some(client) = self.clients.get(&id) {
-                settings.extend(client.welcome.settings.iter().cloned());
-            }
-            let calls: Vec<_> = self
-                .without_guarded(id, settings)
-                .iter()
-                .map(|(name, value)| set_config(name, value))
-                .collect();
-            if !calls.is_empty() {
-                self.own(&format!("SELECT {}", calls.join(", ")), &Addressee::Check);
-            }
         }
-        let drop = DROP_TEMPORARY.replace("{table}", &self.opening.names.table());
-        self.own(&drop, &Addressee::Check);
         self.settle().await?;
         if !self.upstream.faulted {
+            let temporary = self.temporary_objects(id).await?;
+            self.send_drop_temporary(&temporary);
+            self.settle().await?;
             let tag: &[u8] = if all { b"DISCARD ALL" } else { b"DISCARD TEMP" };
-            self.note_done(Some(number), tag);
-            self.complete(tag);
+            self.finish_noted(number, tag);
         }
+        self.upstream.committing = None;
         Ok(false)
-    }
-
-    /// The next question of our own, once no client is in the middle of something.
-    pub(super) fn next_question(&mut self) -> Option<(Question, String)> {
-        let busy = self
-            .clients
-            .values()
-            .any(|client| client.state != Virtual::Idle);
-        if busy {
-            return None;
-        }
-        self.questions.pop_front()
-    }
-
-    /// Answers a question inside the transaction, with the session's settings at their baseline.
-    pub(super) async fn answer(&mut self, question: Question, sql: &str) -> Flow<()> {
-        if self.session_touched {
-            self.park().await?;
-            self.holder = None;
-            self.put_settings(&[]).await?;
-            self.session_touched = false;
-        }
-        let answer = self.ask_all(sql).await?;
-        self.output.answers.push((question, answer));
-        Ok(())
-    }
-
-    async fn ask_all(&mut self, sql: &str) -> Flow<Answer> {
-        self.set_savepoint();
-        self.upstream.error = None;
-        self.upstream.rows.clear();
-        let text = bytes::Bytes::copy_from_slice(sql.as_bytes());
-        let lexing = super::reading::lexing_of(&self.upstream.parameters);
-        for statement in super::reading::read(&text, lexing).statements {
-            if !statement.may_run() {
-                continue;
-            }
-            self.session_touched |= statement.traits.changes_session;
-            let name = self.opening.names.statement("question");
-            self.close_statement(&name);
-            Frontend::Parse(Parse {
-                statement: &name,
-                sql: &statement.text,
-                types: Parse::NO_TYPES,
-            })
-            .encode(&mut self.output.upstream);
-            control::run(&name, &mut self.output.upstream);
-            self.expect(Message::Parse(Vec::new(), None), Addressee::Ours);
-            self.expect(Message::Bind(Vec::new(), None), Addressee::Ours);
-            self.expect(Message::Execute(None), Addressee::Ours);
-        }
-        self.sync().await?;
-        let rows = std::mem::take(&mut self.upstream.rows);
-        Ok(match self.upstream.error.take() {
-            Some(error) => {
-                self.roll_back_to_savepoint().await?;
-                Err(error)
-            }
-            None => Ok(rows),
-        })
     }
 }

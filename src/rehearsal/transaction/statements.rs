@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::event::Surroundings;
 use super::order::Statement;
+use super::{ClientId, Transaction};
 
 /// What one answer under way will do to a name.
 pub(super) enum Change<'a> {
@@ -57,6 +59,75 @@ impl Named {
 
     pub(super) fn clear(&mut self) {
         self.known.clear();
+    }
+}
+
+impl<S: Surroundings> Transaction<S> {
+    /// The name under which a client's statement is kept upstream, if it is not its own. A name is
+    /// changed only where another client has taken it.
+    pub(super) fn claim_name(&mut self, id: ClientId, name: &[u8]) -> Option<Vec<u8>> {
+        if name.is_empty() {
+            return None;
+        }
+        let taken = self.clients.iter().any(|(other, client)| {
+            *other != id
+                && !client.aliases.contains_key(name)
+                && client.statements.names().any(|known| known == name)
+        });
+        let client = self.clients.get_mut(&id)?;
+        if client.statements.names().any(|known| known == name) {
+            return client.aliases.get(name).cloned();
+        }
+        if !taken {
+            client.aliases.remove(name);
+            return None;
+        }
+        let mut alias = format!("{}_", id.0).into_bytes();
+        alias.extend_from_slice(name);
+        client.aliases.insert(name.to_vec(), alias.clone());
+        Some(alias)
+    }
+
+    pub(super) fn alias(&self, id: ClientId, name: &[u8]) -> Option<Vec<u8>> {
+        self.clients.get(&id)?.aliases.get(name).cloned()
+    }
+
+    /// Whether a name is one of the client's SQL PREPARE, which holds no transaction control.
+    pub(super) fn is_prepared_in_sql(&self, id: ClientId, name: &[u8]) -> bool {
+        self.clients
+            .get(&id)
+            .is_some_and(|client| client.prepared.iter().any(|known| known == name))
+    }
+
+    pub(super) fn close_client_portals(&mut self, id: ClientId) {
+        let mut names: Vec<_> = match self.clients.get(&id) {
+            Some(client) => client.portals.names().cloned().collect(),
+            None => return,
+        };
+        if let Some(client) = self.clients.get_mut(&id) {
+            names.append(&mut client.held);
+        }
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            self.close_portal(name);
+        }
+    }
+
+    pub(super) fn deallocate_all(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        let mut names: Vec<_> = client
+            .statements
+            .names()
+            .filter(|name| !name.is_empty())
+            .map(|name| client.aliases.get(name).unwrap_or(name).clone())
+            .collect();
+        names.append(&mut client.prepared);
+        client.statements.clear();
+        client.aliases.clear();
+        for name in names {
+            self.close_statement(&name);
+        }
     }
 }
 

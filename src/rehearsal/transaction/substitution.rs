@@ -3,24 +3,52 @@
 
 use std::sync::Arc;
 
+use super::control::literal;
 use super::event::{Note, Surroundings};
 use super::order::{ConcurrentKind, Concurrently, Statement};
-use super::replies::{Addressee, Simple};
-use super::session::literal;
+use super::replies::{Addressee, Simple, StatementId};
+use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction};
 use crate::rehearsal::sql::{Refusal, RefusalCause, SequenceRef};
 use crate::rehearsal::wire::SqlState;
 use crate::report::{Finding, Severity};
 use crate::verdict::NotRehearsed;
 
+/// Transactions of others that hold a snapshot for a second and more, and the oldest one's age.
+/// Those that the role may not look at are not among them.
+const OLD_TRANSACTIONS: &str = "SELECT count(*), \
+    floor(extract(epoch FROM max(pg_catalog.clock_timestamp() - xact_start)))::bigint \
+    FROM pg_catalog.pg_stat_activity WHERE backend_xmin IS NOT NULL \
+    AND datname = pg_catalog.current_database() AND backend_type = 'client backend' \
+    AND application_name NOT LIKE 'drydock/%' AND pid <> pg_catalog.pg_backend_pid() \
+    AND pg_catalog.clock_timestamp() - xact_start > '1 second'";
+
+/// DETACH PARTITION … CONCURRENTLY leaves the partition's bounds as a CHECK, except for a hash
+/// partition's. The server keeps the constraint with its lists folded to constants.
+fn leave_check(partition: &[u8]) -> String {
+    let partition = literal(&String::from_utf8_lossy(partition));
+    format!(
+        "DO $drydock$ DECLARE bounds text; list text; folded text; BEGIN \
+         SELECT pg_catalog.pg_get_partition_constraintdef(c.oid) INTO bounds \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_inherits h ON h.inhrelid = c.oid \
+         JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = h.inhparent \
+         WHERE c.oid = pg_catalog.to_regclass({partition}) AND c.relispartition AND p.partstrat <> 'h'; \
+         IF bounds IS NULL THEN RETURN; END IF; \
+         FOR list IN SELECT DISTINCT one.parts[1] FROM pg_catalog.regexp_matches(bounds, '(ARRAY[[][^]]*[]])', 'g') AS one(parts) LOOP \
+         EXECUTE 'SELECT pg_catalog.quote_literal((' || list || ')::text) || ''::'' || pg_catalog.pg_typeof(' || list || ')' INTO folded; \
+         bounds := pg_catalog.replace(bounds, list, folded); END LOOP; \
+         IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = pg_catalog.to_regclass({partition}) \
+         AND k.contype = 'c' AND pg_catalog.pg_get_constraintdef(k.oid) = 'CHECK (' || bounds || ')') THEN \
+         EXECUTE 'ALTER TABLE ' || pg_catalog.to_regclass({partition})::text || ' ADD CHECK (' || bounds || ')'; \
+         END IF; END $drydock$"
+    )
+}
+
 /// What the catalogue says about the object of a CONCURRENTLY statement.
 struct Known {
     relkind: String,
     bytes: u64,
-    /// An index that stands for a constraint.
-    constraint: bool,
     default_partition: bool,
-    schema: String,
     /// The table is a system catalogue.
     system: bool,
 }
@@ -35,14 +63,18 @@ impl<S: Surroundings> Transaction<S> {
     ) -> Flow<bool> {
         self.begin_work(id);
         if form.several {
-            self.fault(
+            self.fail(
+                id,
+                statement,
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "DROP INDEX CONCURRENTLY does not support dropping multiple objects",
             );
             return Ok(false);
         }
         if form.cascade {
-            self.fault(
+            self.fail(
+                id,
+                statement,
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "DROP INDEX CONCURRENTLY does not support CASCADE",
             );
@@ -53,7 +85,7 @@ impl<S: Surroundings> Transaction<S> {
             return self.run_plain(id, statement, form, None).await;
         };
         if let Some((code, message)) = refusal(form.kind, &known) {
-            self.fault(code, &message);
+            self.fail(id, statement, code, &message);
             return Ok(false);
         }
         if known.bytes >= self.opening.substitute_below {
@@ -76,9 +108,8 @@ impl<S: Surroundings> Transaction<S> {
         };
         let sql = format!(
             "SELECT c.relkind, pg_catalog.pg_table_size(coalesce(p.oid, i.indrelid, c.oid)), \
-             EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x')), \
              EXISTS (SELECT FROM pg_catalog.pg_partitioned_table t WHERE t.partrelid = c.oid AND t.partdefid <> 0), \
-             n.nspname, n.nspname IN ('pg_catalog', 'pg_toast') \
+             n.nspname IN ('pg_catalog', 'pg_toast') \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
              LEFT JOIN pg_catalog.pg_class p ON p.oid = pg_catalog.to_regclass({partition}) \
@@ -92,10 +123,8 @@ impl<S: Surroundings> Transaction<S> {
         Ok(Some(Known {
             relkind: text(0),
             bytes: text(1).parse().unwrap_or(u64::MAX),
-            constraint: text(2) == "t",
-            default_partition: text(3) == "t",
-            schema: text(4),
-            system: text(5) == "t",
+            default_partition: text(2) == "t",
+            system: text(3) == "t",
         }))
     }
 
@@ -111,17 +140,18 @@ impl<S: Surroundings> Transaction<S> {
         }
         self.add_traits(id, statement);
         let number = self.begin_statement(id, statement);
-        self.upstream.committing = Some(number);
+        let plain = String::from_utf8_lossy(&form.plain).into_owned();
+        self.output.notes.push(Note::Substituted(number, plain));
+        if form.kind == ConcurrentKind::DetachPartition {
+            self.own(&leave_check(&form.partition), &Addressee::Check);
+        }
         let addressee = Addressee::Simple(Simple::default());
-        self.run_text(&form.plain, None, &addressee);
+        self.run_text(&form.plain, Some(number), &addressee);
         self.after_sending(id, statement);
         self.settle().await?;
-        self.upstream.committing = None;
         if self.upstream.faulted {
             return Ok(false);
         }
-        let plain = String::from_utf8_lossy(&form.plain).into_owned();
-        self.output.notes.push(Note::Substituted(number, plain));
         let size = bytes.unwrap_or_default() / 1024;
         self.output.notes.push(Note::Finding(Finding {
             code: "ConcurrentlySubstituted".to_owned(),
@@ -131,12 +161,52 @@ impl<S: Surroundings> Transaction<S> {
             ),
             statement: Some(number),
         }));
+        self.note_waiting(id, number).await?;
         Ok(false)
+    }
+
+    /// The real form waits for every transaction that is older than itself.
+    async fn note_waiting(&mut self, id: ClientId, number: StatementId) -> Flow<()> {
+        let own = self
+            .clients
+            .iter()
+            .filter(|(other, client)| **other != id && client.state != Virtual::Idle)
+            .count();
+        let rows = self.question(OLD_TRANSACTIONS).await?.unwrap_or_default();
+        let mut cells = rows.into_iter().flatten().flatten();
+        let mut next = || cells.next().and_then(|cell| cell.parse::<u64>().ok());
+        let (others, seconds) = (next().unwrap_or(0), next().unwrap_or(0));
+        if own == 0 && others == 0 {
+            return Ok(());
+        }
+        let mut whom = Vec::new();
+        if own > 0 {
+            whom.push(format!(
+                "{own} other open transaction(s) of the command itself, which may be for ever"
+            ));
+        }
+        if others > 0 {
+            whom.push(format!(
+                "{others} transaction(s) of other sessions, the oldest {seconds} s old"
+            ));
+        }
+        self.output.notes.push(Note::Finding(Finding {
+            code: "ConcurrentlyWouldWait".to_owned(),
+            severity: Severity::Warning,
+            message: format!("CONCURRENTLY would wait for {}", whom.join(" and for ")),
+            statement: Some(number),
+        }));
+        Ok(())
     }
 
     /// A refused statement: it is stopped, unless all that it would do for good is moving sequences
     /// that were made in this rehearsal.
-    pub(super) async fn stop_unless_new(&mut self, id: ClientId, refusal: &Refusal) -> Flow<bool> {
+    pub(super) async fn stop_unless_new(
+        &mut self,
+        id: ClientId,
+        statement: &Arc<Statement>,
+        refusal: &Refusal,
+    ) -> Flow<bool> {
         self.begin_work(id);
         let mut harmless = !refusal.sequences.is_empty();
         for sequence in &refusal.sequences {
@@ -147,7 +217,6 @@ impl<S: Surroundings> Transaction<S> {
         }
         if !harmless {
             let cause = match refusal.cause {
-                RefusalCause::CannotRunInTransaction => NotRehearsed::CannotRunInTransaction,
                 RefusalCause::TwoPhaseCommit => NotRehearsed::TwoPhaseCommit,
                 RefusalCause::SnapshotExchange => NotRehearsed::SnapshotExchange,
                 RefusalCause::EffectOutlivesRollback => NotRehearsed::EffectOutlivesRollback,
@@ -156,7 +225,8 @@ impl<S: Surroundings> Transaction<S> {
                 "{} was not sent to the database. {} {}",
                 refusal.what, refusal.effect, refusal.advice
             );
-            self.refuse(cause, &message).await?;
+            self.refuse_statement(id, statement, cause, &message)
+                .await?;
         }
         Ok(harmless)
     }
@@ -214,7 +284,6 @@ fn refusal(kind: ConcurrentKind, known: &Known) -> Option<(SqlState, String)> {
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             "cannot detach partitions concurrently when a default partition exists".to_owned(),
         )),
-        ConcurrentKind::DropIndex if known.constraint && known.schema.is_empty() => None,
         _ => None,
     }
 }

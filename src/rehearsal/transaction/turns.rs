@@ -1,11 +1,12 @@
 //! Whose turn it is. One client at a time is served, from a Query or the first message of a batch
 //! to its ReadyForQuery; a transaction block keeps the turn, unless it has only read.
 
+use super::client::Client;
 use super::event::Surroundings;
 use super::upstream::Point;
 use super::virtual_transaction::{Unit, Virtual};
 use super::{ClientId, Flow, Stop, Transaction, answers};
-use crate::rehearsal::wire::{Frontend, Piece, SqlState};
+use crate::rehearsal::wire::{Frame, Frontend, Piece, SqlState};
 use crate::verdict::NotRehearsed;
 
 impl<S: Surroundings> Transaction<S> {
@@ -17,6 +18,8 @@ impl<S: Surroundings> Transaction<S> {
                 self.join(id, welcome).await?;
             } else if let Some(id) = self.departed() {
                 self.depart(id).await?;
+            } else if let Some(id) = self.perhaps_a_reader() {
+                self.look_for_writes(id).await?;
             } else if let Some(id) = self.next_client() {
                 self.turn(id).await?;
             } else if std::mem::take(&mut self.impatient) && self.somebody_waits() {
@@ -50,7 +53,7 @@ impl<S: Surroundings> Transaction<S> {
             .map(|(id, _)| *id)
     }
 
-    fn somebody_waits(&self) -> bool {
+    pub(super) fn somebody_waits(&self) -> bool {
         self.clients
             .iter()
             .any(|(id, client)| Some(*id) != self.holder && client.has_something())
@@ -74,6 +77,39 @@ impl<S: Surroundings> Transaction<S> {
             .iter()
             .find(|(_, client)| client.has_something())
             .map(|(id, _)| *id)
+    }
+
+    /// The client in a transaction block that others wait for, if it is not known whether it has
+    /// written: it has called functions.
+    fn perhaps_a_reader(&self) -> Option<ClientId> {
+        let id = self.holder?;
+        let client = self.clients.get(&id)?;
+        let Virtual::Open(open) = &client.state else {
+            return None;
+        };
+        let unknown = open.started && open.traits.writes && !open.traits.surely_writes;
+        (unknown && !client.has_something() && self.somebody_waits()).then_some(id)
+    }
+
+    /// Asks whether the virtual transaction has an id of its own.
+    async fn look_for_writes(&mut self, id: ClientId) -> Flow<()> {
+        let rows = self.question(super::COUNT_WRITERS).await?;
+        self.sync().await?;
+        let count = rows.ok().and_then(|rows| {
+            let cell = rows.into_iter().flatten().flatten().next()?;
+            cell.parse::<u32>().ok()
+        });
+        let wrote = count.is_none_or(|count| count > self.opening.own_locks);
+        if let Some(Client {
+            state: Virtual::Open(open),
+            ..
+        }) = self.clients.get_mut(&id)
+        {
+            open.traits.writes = wrote;
+            open.traits.surely_writes = wrote;
+            open.traits.runs_code &= wrote;
+        }
+        Ok(())
     }
 
     fn may_be_parked(&self, id: ClientId) -> bool {
@@ -163,14 +199,21 @@ impl<S: Surroundings> Transaction<S> {
     /// Cleans up behind a client that is gone.
     async fn depart(&mut self, id: ClientId) -> Flow<()> {
         self.output.clients.remove(&id);
-        let Some(client) = self.clients.remove(&id) else {
+        let Some(mut client) = self.clients.remove(&id) else {
             return Ok(());
         };
         if self.holder == Some(id) {
             if client.state != Virtual::Idle {
                 self.undo_virtual(&client.state).await?;
             }
-            self.session_touched = true;
+            self.holder = None;
+            if !self.finishing {
+                self.clear_session(id, &mut client).await?;
+            }
+        }
+        if !self.finishing && !client.temporary.is_empty() {
+            self.set_savepoint();
+            self.send_drop_temporary(&client.temporary);
         }
         for name in client.statements.names() {
             if !name.is_empty() {
@@ -180,6 +223,9 @@ impl<S: Surroundings> Transaction<S> {
         }
         for name in &client.prepared {
             self.close_statement(name);
+        }
+        for name in &client.held {
+            self.close_portal(name);
         }
         if self.upstream.open {
             self.sync().await?;
@@ -199,7 +245,7 @@ impl<S: Surroundings> Transaction<S> {
 
     /// Several connections write at the same time, and the one whose turn it is does nothing: the
     /// others are told, since one of the two must be waiting for the other.
-    fn refuse_waiting(&mut self) {
+    pub(super) fn refuse_waiting(&mut self) {
         const MESSAGE: &str = "two connections of the command are in a transaction at the same time, and the first one has written and does not go on; in one transaction they cannot be rehearsed interleaved";
         self.not_rehearsed(NotRehearsed::InterleavedWriters, MESSAGE);
         let waiting: Vec<_> = self
@@ -219,21 +265,56 @@ impl<S: Surroundings> Transaction<S> {
         else {
             return;
         };
+        // What a server would do after an error: a Query or a FunctionCall is over, a batch is
+        // skipped up to its Sync, which may be still on its way.
+        let mut skipping = false;
         while let Some(piece) = client.inbox.pop_front() {
-            if let Piece::Frame(frame) = piece
-                && matches!(frame.tag(), b'Q' | b'S' | b'F')
-            {
-                break;
+            let Piece::Frame(frame) = piece else {
+                continue;
+            };
+            match frame.tag() {
+                b'Q' | b'F' if !skipping => break,
+                b'S' => {
+                    skipping = false;
+                    break;
+                }
+                b'X' => {
+                    client.gone = true;
+                    break;
+                }
+                _ => skipping = true,
             }
         }
+        client.skipping = skipping;
         answers::error_with_hint(
             &mut outlet.bytes,
             SqlState::FEATURE_NOT_SUPPORTED,
             &format!("drydock: {message}"),
             "Rehearse on a clone, where commits are real, or let the command use one connection.",
         );
-        answers::ready_for_query(&mut outlet.bytes, client.state.status());
+        if !skipping {
+            answers::ready_for_query(&mut outlet.bytes, client.state.status());
+        }
         outlet.full = client.is_full();
+    }
+
+    /// Drops the rest of a batch that was refused before its Sync had come, which it answers.
+    pub(super) fn skip(&mut self, id: ClientId, piece: Piece) {
+        let (Some(client), Some(outlet)) =
+            (self.clients.get_mut(&id), self.output.clients.get_mut(&id))
+        else {
+            return;
+        };
+        match piece {
+            Piece::Frame(frame) if frame.tag() == b'S' => {
+                client.skipping = false;
+                answers::ready_for_query(&mut outlet.bytes, client.state.status());
+            }
+            Piece::Frame(frame) if frame.tag() == b'X' => {
+                client.inbox.push_back(Piece::Frame(frame));
+            }
+            _ => {}
+        }
     }
 
     /// Tells the client that its unit is over.
@@ -254,7 +335,7 @@ impl<S: Surroundings> Transaction<S> {
 }
 
 /// The text of a Query frame, without its terminator, sharing its memory.
-fn query_text(frame: &crate::rehearsal::wire::Frame) -> bytes::Bytes {
+pub(super) fn query_text(frame: &Frame) -> bytes::Bytes {
     let bytes = frame.bytes();
     bytes.slice(5..bytes.len().saturating_sub(1).max(5))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::frozen_time::Suspect;
 use super::replies::{Replies, StatementId};
 use crate::rehearsal::wire::Frame;
 use crate::report::ServerError;
@@ -32,12 +33,16 @@ pub(super) struct Upstream {
     pub several: bool,
     /// The statement that a check on its behalf may fail: a COMMIT, a savepoint command.
     pub committing: Option<StatementId>,
+    /// A violated constraint that is to be looked into.
+    pub suspect: Option<Suspect>,
     /// The answer of the watch.
     pub watched: Option<Vec<Option<String>>>,
     /// Portals that were bound to a statement whose text is not known here.
     pub unread_portals: BTreeSet<Vec<u8>>,
     /// The final ROLLBACK was sent.
     pub final_rollback: bool,
+    /// Settings are on their way to other values, and are reported once they are there.
+    pub settling: bool,
     /// Every answer was the expected one.
     pub gapless: bool,
 }
@@ -80,9 +85,11 @@ impl Upstream {
             top_xid,
             several: false,
             committing: None,
+            suspect: None,
             watched: None,
             unread_portals: BTreeSet::new(),
             final_rollback: false,
+            settling: false,
             gapless: true,
         }
     }

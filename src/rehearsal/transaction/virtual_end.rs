@@ -1,9 +1,7 @@
 //! The end of a virtual transaction, of an implicit one, and of one Query or batch.
 
-use super::answers;
 use super::control::run;
 use super::event::{Note, Surroundings};
-use super::order::Traits;
 use super::replies::{Addressee, Message};
 use super::upstream::Point;
 use super::virtual_transaction::Virtual;
@@ -22,7 +20,7 @@ impl<S: Surroundings> Transaction<S> {
         let read_only_default = self
             .clients
             .get(&id)
-            .is_some_and(|client| client.read_only_default.as_deref() == Some(b"on"));
+            .is_some_and(|client| client.read_only_default);
         match self.state(id).clone() {
             Virtual::Failed(_) => {}
             Virtual::Idle => {
@@ -116,8 +114,13 @@ impl<S: Surroundings> Transaction<S> {
         if !simple {
             self.close_portals(id);
         }
+        if traits.writes {
+            self.send_on_commit(id);
+        }
         if traits.runs_code || (traits.writes && !self.output.wrote) {
             self.send_watch();
+        } else {
+            self.subtransactions += u64::from(traits.surely_writes);
         }
         Ok(())
     }
@@ -133,6 +136,9 @@ impl<S: Surroundings> Transaction<S> {
             if !self.upstream.faulted {
                 self.put_back_local(id);
                 self.close_portals(id);
+                if open.traits.writes {
+                    self.send_on_commit(id);
+                }
                 self.send_watch();
                 self.sync().await?;
                 self.check_watch()?;
@@ -147,8 +153,7 @@ impl<S: Surroundings> Transaction<S> {
         }
         self.note_end(id, committed);
         self.set_state(id, Virtual::Idle);
-        self.unit.started = false;
-        self.unit.traits = Traits::default();
+        self.unit.restart();
         Ok(committed)
     }
 
@@ -170,8 +175,7 @@ impl<S: Surroundings> Transaction<S> {
             self.deferred.forget();
         }
         self.note_end(id, committed);
-        self.unit.started = false;
-        self.unit.traits = Traits::default();
+        self.unit.restart();
         Ok(!commit || committed)
     }
 
@@ -188,8 +192,7 @@ impl<S: Surroundings> Transaction<S> {
         self.deferred.forget();
         self.note_end(id, false);
         self.set_state(id, Virtual::Idle);
-        self.unit.started = false;
-        self.unit.traits = Traits::default();
+        self.unit.restart();
         Ok(())
     }
 
@@ -197,6 +200,11 @@ impl<S: Surroundings> Transaction<S> {
         if let Some(client) = self.clients.get_mut(&id) {
             client.portals.clear();
             client.local.clear();
+            if let Some(before) = client.read_only_before.take()
+                && !committed
+            {
+                client.read_only_default = before;
+            }
         }
         self.output.notes.push(Note::VirtualEnd { committed });
     }
@@ -223,28 +231,17 @@ impl<S: Surroundings> Transaction<S> {
         }
     }
 
-    /// SET LOCAL outlives a RELEASE: the values from before are put back.
-    fn put_back_local(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        let calls: Vec<_> = std::mem::take(&mut client.local)
-            .iter()
-            .map(|(name, value)| super::session::set_config(name, value))
-            .collect();
-        if !calls.is_empty() {
-            self.own(&format!("SELECT {}", calls.join(", ")), &Addressee::Ours);
-        }
-    }
-
     /// Prepares the question that is asked at virtual ends: is it still the same transaction, and
-    /// are the tripwires still there? And has the savepoint an id of its own: was anything written?
+    /// is there
+    /// a tripwire that would still stop a COMMIT? And how many savepoints have an id of their own:
+    /// was anything written?
     pub(super) fn prepare_watch(&mut self) {
         let names = &self.opening.names;
         let sql = format!(
             "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text, \
              EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{}'), \
-             pg_catalog.to_regclass('pg_temp.{}') IS NOT NULL, ({}) > {}",
+             pg_catalog.to_regclass('pg_temp.{}') IS NOT NULL \
+             AND pg_catalog.current_setting('session_replication_role') <> 'replica', ({}) - {}",
             names.cursor(),
             names.table(),
             super::COUNT_WRITERS,
@@ -284,11 +281,16 @@ impl<S: Surroundings> Transaction<S> {
             (None, now) => self.upstream.top_xid = now,
             _ => {}
         }
-        self.output.wrote |= truth(3);
+        let writers = row
+            .get(3)
+            .and_then(Option::as_deref)
+            .and_then(|count| count.parse::<u64>().ok());
+        self.subtransactions += writers.unwrap_or(0);
+        self.output.wrote |= writers.is_some_and(|count| count > 0);
         if !truth(1) && !truth(2) {
             return Err(Stop::Ended(
                 Verdict::NotRehearsed(NotRehearsed::RehearsalObjectTouched),
-                "the command removed both objects of the rehearsal that make a COMMIT impossible"
+                "the command disabled both objects of the rehearsal that make a COMMIT impossible"
                     .to_owned(),
             ));
         }
@@ -300,11 +302,5 @@ impl<S: Surroundings> Transaction<S> {
         self.upstream.final_rollback = true;
         self.upstream.savepoint = Point::Absent;
         self.sync().await
-    }
-
-    pub(super) fn complete(&mut self, tag: &[u8]) {
-        if let Some(out) = self.for_client() {
-            answers::command_complete(out, tag);
-        }
     }
 }

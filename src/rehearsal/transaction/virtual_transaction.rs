@@ -27,6 +27,8 @@ pub(super) struct Open {
     pub traits: Traits,
     /// A statement was sent.
     pub used: bool,
+    /// A statement that writes was sent behind the last SAVEPOINT.
+    pub wrote_behind_savepoint: bool,
     /// SET CONSTRAINTS was used.
     pub set_constraints: bool,
     /// Savepoints, cursors, settings: things that a parked transaction would lose.
@@ -60,6 +62,17 @@ pub(super) struct Unit {
     pub traits: Traits,
     /// A Query of several statements.
     pub many: bool,
+    /// Statements so far, since the last end of a transaction.
+    pub statements: u32,
+}
+
+impl Unit {
+    /// Goes on behind the end of a transaction.
+    pub(super) fn restart(&mut self) {
+        self.started = false;
+        self.traits = Traits::default();
+        self.statements = 0;
+    }
 }
 
 impl Traits {
@@ -67,6 +80,7 @@ impl Traits {
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             writes: self.writes || other.writes,
+            surely_writes: self.surely_writes || other.surely_writes,
             catalogue: self.catalogue || other.catalogue,
             changes_session: self.changes_session || other.changes_session,
             constraints: self.constraints || other.constraints,

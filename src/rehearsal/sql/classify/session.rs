@@ -240,7 +240,7 @@ pub(super) fn prepared(word: &[u8], tokens: &mut Tokens<'_>) -> Command {
 }
 
 /// DEALLOCATE PREPARE name, as opposed to a statement that is called `prepare`.
-pub(in super::super) fn is_deallocate_prepare(tokens: &Tokens<'_>) -> bool {
+fn is_deallocate_prepare(tokens: &Tokens<'_>) -> bool {
     let mut ahead = tokens.clone();
     ahead.eat("prepare") && !ahead.is_at_end()
 }

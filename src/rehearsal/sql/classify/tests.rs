@@ -1,5 +1,5 @@
 use super::super::command::*;
-use super::super::{BlockRestriction, LexSettings, Name, QualifiedName, Script};
+use super::super::{LexSettings, Name, QualifiedName, Script};
 use super::classify;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -469,35 +469,6 @@ fn definitions_are_read(
     assert_eq!(of(text), Command::Ddl(expected));
 }
 
-#[rstest]
-#[case(
-    "create index concurrently i on t (a)",
-    Some(BlockRestriction::Concurrently)
-)]
-#[case("create index i on t (a)", None)]
-#[case("drop index concurrently i", Some(BlockRestriction::Concurrently))]
-#[case("reindex index concurrently i", Some(BlockRestriction::Concurrently))]
-#[case("reindex index i", Some(BlockRestriction::Perhaps))]
-#[case("reindex schema s", Some(BlockRestriction::Never))]
-#[case(
-    "alter table t detach partition p concurrently",
-    Some(BlockRestriction::Concurrently)
-)]
-#[case("alter table t detach partition p finalize", None)]
-#[case("vacuum (full) t", Some(BlockRestriction::Maintenance))]
-#[case("cluster", Some(BlockRestriction::Maintenance))]
-#[case("cluster t", Some(BlockRestriction::Perhaps))]
-#[case("analyze t", None)]
-#[case("discard all", Some(BlockRestriction::DiscardAll))]
-#[case("create database d", Some(BlockRestriction::Never))]
-#[case("alter type t add value 'x'", None)]
-fn what_a_transaction_block_refuses_is_known(
-    #[case] text: &str,
-    #[case] expected: Option<BlockRestriction>,
-) {
-    assert_eq!(of(text).block_restriction(), expected);
-}
-
 proptest! {
     #[test]
     fn a_control_word_in_front_is_always_control(
@@ -525,10 +496,8 @@ proptest! {
         let script = Script::new(text.as_bytes(), LexSettings::default());
         for piece in script.pieces() {
             let command = classify(piece);
-            let _ = super::super::refusal(piece, &command, false);
+            let _ = super::super::refusal(piece, &command);
             let _ = super::super::without_concurrently(piece);
-            let _ = super::super::rename_prepared(piece, Name::clone);
-            let _ = super::super::SettingsChange::by(piece, &command);
         }
     }
 }
