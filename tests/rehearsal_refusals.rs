@@ -1,0 +1,338 @@
+//! What a rehearsal does not run: each statement is stopped before the server sees it, or something
+//! stands for it, and the record says so with a cause.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "lab/postgres.rs"]
+mod postgres;
+#[path = "lab/rehearse.rs"]
+mod rehearse;
+#[path = "lab/wire.rs"]
+mod wire;
+
+use drydock::rehearsal::proxy::Record;
+use drydock::report::StatementOutcome;
+use drydock::verdict::{NotRehearsed, Verdict};
+use postgres::{Database, Server};
+use rehearse::Rehearsed;
+use rstest::rstest;
+use wire::Client;
+
+/// Rehearses queries one by one, and gives the answers to the last of them.
+fn rehearse(database: &Database<'_>, queries: &[&str]) -> (Vec<String>, Record) {
+    let rehearsed = Rehearsed::start(database);
+    let mut client = Client::new(&rehearsed.url);
+    let mut last = Vec::new();
+    for query in queries {
+        last = client.talk(&[&format!("Q {query}")]);
+    }
+    drop(client);
+    let record = rehearsed.finish();
+    assert!(record.gapless, "{queries:?}: {:?}", record.verdict);
+    (last, record)
+}
+
+fn cause(record: &Record) -> Option<NotRehearsed> {
+    match record.verdict.as_ref().map(|(verdict, _)| verdict)? {
+        Verdict::NotRehearsed(cause) => Some(*cause),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn finding(record: &Record, code: &str) -> bool {
+    record.findings.iter().any(|finding| finding.code == code)
+}
+
+#[test]
+fn effects_that_outlive_a_rollback_are_stopped_and_are_the_cause() {
+    let database = Server::shared().database();
+    database.psql("CREATE SEQUENCE s; CREATE TABLE t (a int)");
+    for statement in [
+        "SELECT setval('s', 100)",
+        "SELECT setval('s'::regclass, 100) FROM t",
+        "DO $$ BEGIN PERFORM setval('s', 100); END $$",
+        "ALTER SEQUENCE s RESTART WITH 100",
+        "COPY t FROM PROGRAM 'echo 1'",
+        "COPY t TO '/tmp/drydock-never'",
+        "SELECT * FROM dblink('dbname=postgres', 'CREATE TABLE never (a int)') AS t(a int)",
+        "SELECT dblink_exec('dbname=postgres', 'CREATE TABLE never (a int)')",
+        "SELECT pg_terminate_backend(1)",
+        "SELECT pg_cancel_backend(1)",
+        "SELECT pg_create_physical_replication_slot('never')",
+        "SELECT pg_drop_replication_slot('never')",
+        "SELECT pg_logical_emit_message(false, 'a', 'b')",
+        "SELECT lo_export(1, '/tmp/drydock-never')",
+        "SELECT pg_file_write('never', 'x', false)",
+        "SELECT pg_switch_wal()",
+        "SELECT pg_reload_conf()",
+        "SELECT pg_stat_reset()",
+        "SELECT http_get('http://localhost')",
+        "SELECT aws_s3.query_export_to_s3('x')",
+    ] {
+        for queries in [&[statement][..], &["BEGIN", statement][..]] {
+            let (answers, record) = rehearse(&database, queries);
+            assert_eq!(answers[0], "error 0A000", "{queries:?}");
+            let expected = Some(NotRehearsed::EffectOutlivesRollback);
+            assert_eq!(cause(&record), expected, "{queries:?}");
+            let last = &record.statements.last().unwrap().outcome;
+            assert!(
+                matches!(last, StatementOutcome::Error(error) if error.code == "0A000"),
+                "{queries:?}: {last:?}"
+            );
+        }
+    }
+    assert_eq!(database.psql("SELECT last_value FROM s"), "1");
+}
+
+#[test]
+fn a_sequence_of_the_rehearsal_itself_may_be_moved() {
+    let database = Server::shared().database();
+    let (answers, record) = rehearse(
+        &database,
+        &[
+            "CREATE TABLE t (id serial PRIMARY KEY)",
+            "SELECT setval(pg_get_serial_sequence('t', 'id'), 100)",
+            "ALTER SEQUENCE t_id_seq RESTART WITH 7",
+            "SELECT nextval('t_id_seq')",
+        ],
+    );
+    assert_eq!(answers[1], "row 7");
+    assert!(record.verdict.is_none(), "{:?}", record.verdict);
+}
+
+#[rstest]
+#[case("PREPARE TRANSACTION 'x'", NotRehearsed::TwoPhaseCommit)]
+#[case("COMMIT PREPARED 'x'", NotRehearsed::TwoPhaseCommit)]
+#[case("SELECT pg_export_snapshot()", NotRehearsed::SnapshotExchange)]
+#[case(
+    "SET TRANSACTION SNAPSHOT '00000003-0000001B-1'",
+    NotRehearsed::SnapshotExchange
+)]
+#[case(
+    "ALTER SYSTEM SET work_mem = '1MB'",
+    NotRehearsed::CannotRunInTransaction
+)]
+#[case("CREATE DATABASE never", NotRehearsed::CannotRunInTransaction)]
+#[case("DROP DATABASE never", NotRehearsed::CannotRunInTransaction)]
+#[case(
+    "CREATE TABLESPACE never LOCATION '/never'",
+    NotRehearsed::CannotRunInTransaction
+)]
+#[case("DROP TABLESPACE never", NotRehearsed::CannotRunInTransaction)]
+#[case(
+    "CREATE SUBSCRIPTION never CONNECTION 'x' PUBLICATION y",
+    NotRehearsed::CannotRunInTransaction
+)]
+#[case("DROP SUBSCRIPTION never", NotRehearsed::CannotRunInTransaction)]
+#[case("REINDEX SCHEMA public", NotRehearsed::CannotRunInTransaction)]
+#[case("REINDEX DATABASE postgres", NotRehearsed::CannotRunInTransaction)]
+fn what_no_transaction_can_hold_is_refused(
+    #[case] statement: &str,
+    #[case] expected: NotRehearsed,
+) {
+    let (answers, record) = rehearse(&Server::shared().database(), &[statement]);
+    assert_eq!(answers, ["error 0A000", "ready I"]);
+    assert_eq!(cause(&record), Some(expected));
+}
+
+#[test]
+fn in_a_transaction_block_the_servers_own_25001_is_the_answer() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE t (a int)");
+    for statement in [
+        "VACUUM t",
+        "CREATE INDEX CONCURRENTLY i ON t (a)",
+        "CREATE DATABASE never",
+        "ALTER SYSTEM SET work_mem = '1MB'",
+        "REINDEX SCHEMA public",
+        "DISCARD ALL",
+    ] {
+        let (answers, record) = rehearse(&database, &["BEGIN", statement]);
+        assert_eq!(answers, ["error 25001", "ready E"], "{statement}");
+        assert!(
+            record.verdict.is_none(),
+            "{statement}: {:?}",
+            record.verdict
+        );
+    }
+    // Several statements of one string are a transaction too.
+    let (answers, _) = rehearse(
+        &database,
+        &["SELECT 1; CREATE INDEX CONCURRENTLY i ON t (a)"],
+    );
+    assert!(answers.contains(&"error 25001".to_owned()), "{answers:?}");
+}
+
+#[test]
+fn what_only_the_server_knows_to_be_impossible_in_a_transaction_is_not_rehearsed() {
+    let database = Server::shared().database();
+    database.psql(
+        "CREATE TABLE p (a int) PARTITION BY RANGE (a); \
+         CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (2); CREATE INDEX pi ON p (a)",
+    );
+    for statement in [
+        "CLUSTER",
+        "REINDEX INDEX pi",
+        "REINDEX TABLE CONCURRENTLY p",
+    ] {
+        let (answers, record) = rehearse(&database, &[statement]);
+        assert_eq!(answers[0], "error 25001", "{statement}");
+        let expected = Some(NotRehearsed::CannotRunInTransaction);
+        assert_eq!(cause(&record), expected, "{statement}");
+    }
+}
+
+#[test]
+fn commit_inside_of_code_is_not_rehearsed() {
+    let (answers, record) = rehearse(
+        &Server::shared().database(),
+        &["DO $$ BEGIN COMMIT; END $$"],
+    );
+    assert_eq!(answers[0], "error 2D000");
+    let expected = Some(NotRehearsed::TransactionControlInBlock);
+    assert_eq!(cause(&record), expected);
+}
+
+#[test]
+fn an_enum_value_that_is_used_before_its_commit_is_not_rehearsed() {
+    let database = Server::shared().database();
+    database.psql("CREATE TYPE e AS ENUM ('a')");
+    let (answers, record) = rehearse(&database, &["ALTER TYPE e ADD VALUE 'b'", "SELECT 'b'::e"]);
+    assert_eq!(answers[0], "error 55P04 at 8");
+    assert_eq!(cause(&record), Some(NotRehearsed::CannotRunInTransaction));
+}
+
+#[test]
+fn vacuum_is_skipped_and_reported() {
+    let (answers, record) = rehearse(&Server::shared().database(), &["VACUUM"]);
+    assert_eq!(answers, ["done VACUUM", "ready I"]);
+    assert!(record.verdict.is_none());
+    assert!(finding(&record, "VacuumSkipped"));
+}
+
+const PARTITIONED: &str = "CREATE TABLE t (a int CONSTRAINT un UNIQUE, b text);
+    CREATE TABLE p (a int, b text) PARTITION BY LIST (b);
+    CREATE TABLE p1 PARTITION OF p FOR VALUES IN ('x', 'y');
+    CREATE TABLE p2 PARTITION OF p DEFAULT;
+    CREATE TABLE q (a int, b text) PARTITION BY RANGE (a);
+    CREATE TABLE q1 PARTITION OF q FOR VALUES FROM (1) TO (5);
+    CREATE TABLE r (a int, b text) PARTITION BY LIST (b);
+    CREATE TABLE r1 PARTITION OF r FOR VALUES IN ('x', 'y');
+    CREATE INDEX pi ON p (a); CREATE INDEX ti ON t (b); CREATE INDEX tj ON t (b, a);";
+
+/// What a CONCURRENTLY statement leaves.
+const STATE: &str = "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
+    SELECT pg_get_indexdef(indexrelid) || indisvalid::text AS line FROM pg_index
+     WHERE indrelid::regclass::text IN ('t', 'p', 'p1', 'q1', 'r1')
+    UNION ALL SELECT conrelid::regclass::text || conname::text || pg_get_constraintdef(oid) FROM pg_constraint
+     WHERE conrelid::regclass::text IN ('t', 'p1', 'q1', 'r1')
+    UNION ALL SELECT inhrelid::regclass::text FROM pg_inherits) lines(line)";
+
+#[test]
+fn concurrently_ends_and_is_refused_as_the_real_form_is() {
+    let server = Server::shared();
+    for (statement, runs) in [
+        ("CREATE INDEX CONCURRENTLY i ON t (b)", true),
+        ("CREATE UNIQUE INDEX CONCURRENTLY ON t (a)", true),
+        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS ti ON t (b)", true),
+        ("DROP INDEX CONCURRENTLY ti", true),
+        ("REINDEX INDEX CONCURRENTLY ti", true),
+        ("REINDEX TABLE CONCURRENTLY t", true),
+        ("ALTER TABLE q DETACH PARTITION q1 CONCURRENTLY", true),
+        ("ALTER TABLE r DETACH PARTITION r1 CONCURRENTLY", true),
+        ("DROP INDEX CONCURRENTLY un", false),
+        ("DROP INDEX CONCURRENTLY ti, tj", false),
+        ("DROP INDEX CONCURRENTLY ti CASCADE", false),
+        ("DROP INDEX CONCURRENTLY pi", false),
+        ("DROP INDEX CONCURRENTLY p1_a_idx", false),
+        ("DROP INDEX CONCURRENTLY t", false),
+        ("DROP INDEX CONCURRENTLY nowhere", false),
+        ("CREATE INDEX CONCURRENTLY ON p (b)", false),
+        ("CREATE INDEX CONCURRENTLY ON nowhere (b)", false),
+        ("CREATE INDEX CONCURRENTLY ON t (nowhere)", false),
+        ("REINDEX TABLE CONCURRENTLY pg_class", false),
+        ("ALTER TABLE p DETACH PARTITION p1 CONCURRENTLY", false),
+        ("ALTER TABLE q DETACH PARTITION q1 FINALIZE", false),
+    ] {
+        let (direct, through) = (server.database(), server.database());
+        direct.psql(PARTITIONED);
+        through.psql(PARTITIONED);
+        let rehearsed = Rehearsed::start(&through);
+        let told = [&direct.url, &rehearsed.url].map(|url| {
+            let mut client = Client::new(url);
+            let answers = client.talk(&[&format!("Q {statement}")]);
+            (answers, client.ask(STATE))
+        });
+        assert_eq!(told[1], told[0], "{statement}");
+        let record = rehearsed.finish();
+        assert!(record.gapless && record.verdict.is_none(), "{statement}");
+        let substituted = finding(&record, "ConcurrentlySubstituted");
+        assert_eq!(substituted, runs, "{statement}");
+        if runs {
+            let outcome = &record.statements[0].outcome;
+            assert!(
+                matches!(outcome, StatementOutcome::Substituted { by } if !by.contains("CONCURRENTLY")),
+                "{statement}: {outcome:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn concurrently_that_would_wait_for_another_transaction_says_so() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE t (a int)");
+    let mut other = Client::new(&database.url);
+    other.talk(&[
+        "Q BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "Q SELECT count(*), pg_sleep(1.2) FROM t",
+    ]);
+    let (_, record) = rehearse(&database, &["CREATE INDEX CONCURRENTLY i ON t (a)"]);
+    assert!(
+        finding(&record, "ConcurrentlyWouldWait"),
+        "{:?}",
+        record.findings
+    );
+    other.talk(&["Q COMMIT"]);
+    let (_, record) = rehearse(&database, &["CREATE INDEX CONCURRENTLY i ON t (a)"]);
+    assert!(!finding(&record, "ConcurrentlyWouldWait"));
+}
+
+#[test]
+fn concurrently_in_a_pipeline_is_refused_as_in_a_transaction() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    let answers = client.talk(&[
+        "P - SELECT 1",
+        "B - -",
+        "E -",
+        "P - CREATE INDEX CONCURRENTLY i ON t (a)",
+        "B - -",
+        "E -",
+        "S",
+    ]);
+    assert!(answers.contains(&"error 25001".to_owned()), "{answers:?}");
+    assert!(rehearsed.finish().verdict.is_none());
+}
+
+#[test]
+fn a_superuser_is_warned_of() {
+    let database = Server::shared().database();
+    let warnings = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        use drydock::postgres::connect::{self, StartupSettings};
+        use drydock::postgres::url::{Environment, parse};
+        let (target, _) = parse(&database.url, &Environment::new()).unwrap();
+        let settings = StartupSettings::first("test");
+        let mut client = connect::client(&target, &settings).await.unwrap();
+        let identity = drydock::postgres::identity::check(&mut client)
+            .await
+            .unwrap();
+        identity.warnings
+    });
+    assert!(
+        warnings[0].to_string().contains("is a superuser"),
+        "{warnings:?}"
+    );
+}

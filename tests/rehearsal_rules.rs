@@ -1,0 +1,791 @@
+//! What a client believes to be transactions ends as on a direct connection: the rules by which one
+//! transaction that cannot commit stands for many that do. Each test says which rule it holds the
+//! rehearsal to.
+//!
+//! Where the server's own behaviour is the measure, the same messages go to a server directly and
+//! through a rehearsal, and the answers must be the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "lab/postgres.rs"]
+mod postgres;
+#[path = "lab/rehearse.rs"]
+mod rehearse;
+#[path = "lab/wire.rs"]
+mod wire;
+
+use drydock::rehearsal::proxy::Record;
+use drydock::verdict::{NotRehearsed, Verdict};
+use postgres::{Database, Server};
+use rehearse::Rehearsed;
+use rstest::rstest;
+use wire::Client;
+
+/// How many transaction ids the session has, the rehearsal's own among them.
+const IDS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' \
+                   AND mode = 'ExclusiveLock' AND pid = pg_backend_pid()";
+
+/// Says the same to a server and to a rehearsal of it, and compares the answers. Each part is one
+/// write, and ends with a Query or a Sync.
+fn same(setup: &str, parts: &[&[&str]]) -> Vec<Record> {
+    [13, 18]
+        .into_iter()
+        .map(|major| same_of(major, setup, parts))
+        .collect()
+}
+
+fn same_of(major: u8, setup: &str, parts: &[&[&str]]) -> Record {
+    let server = Server::shared_of(major);
+    let (direct, through) = (server.database(), server.database());
+    for database in [&direct, &through] {
+        database.psql(setup);
+    }
+    let before = through.dump();
+    let rehearsed = Rehearsed::start(&through);
+    let (mut one, mut other) = (Client::new(&direct.url), Client::new(&rehearsed.url));
+    for part in parts {
+        assert_eq!(other.talk(part), one.talk(part), "{major}: {part:?}");
+        assert_eq!(other.settings, one.settings, "{major}: {part:?}");
+    }
+    drop(other);
+    let record = rehearsed.finish();
+    assert!(record.gapless, "{major}: {:?}", record.verdict);
+    assert_eq!(through.dump(), before, "{major}: nothing is left");
+    record
+}
+
+fn cause(record: &Record) -> Option<NotRehearsed> {
+    match record.verdict.clone()?.0 {
+        Verdict::NotRehearsed(cause) => Some(cause),
+        other => panic!("{other:?}: {:?}", record.verdict),
+    }
+}
+
+fn finding<'a>(record: &'a Record, code: &str) -> Option<&'a str> {
+    let mut findings = record.findings.iter();
+    findings
+        .find(|finding| finding.code == code)
+        .map(|finding| finding.message.as_str())
+}
+
+fn database(setup: &str) -> Database<'static> {
+    let database = Server::shared().database();
+    database.psql(setup);
+    database
+}
+
+#[test]
+fn rule_1_read_only_statements_get_no_transaction_id() {
+    let database = database("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    for sql in [
+        "SELECT * FROM t",
+        "BEGIN; SELECT count(*) FROM pg_class; COMMIT",
+        "SET search_path = public; SHOW search_path",
+        "EXPLAIN SELECT * FROM t",
+        "PREPARE p AS SELECT 1; EXECUTE p",
+    ] {
+        client.talk(&[&format!("Q {sql}")]);
+        assert_eq!(client.ask(IDS), "1", "{sql}");
+    }
+    assert!(!rehearsed.finish().wrote);
+}
+
+#[test]
+fn rule_1_one_savepoint_stands_for_all_transactions() {
+    let database = database("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    for _ in 0..70 {
+        client.talk(&["Q INSERT INTO t VALUES (1)"]);
+    }
+    client.talk(&["Q BEGIN", "Q INSERT INTO t VALUES (1)"]);
+    assert_eq!(client.ask(IDS), "2");
+    let record = rehearsed.finish();
+    let message = finding(&record, "SubtransactionsOverflowed").expect("a finding");
+    assert!(message.contains(" 70 "), "{message}");
+}
+
+#[test]
+fn rule_1_up_to_64_writing_transactions_are_nothing_to_speak_of() {
+    let database = database("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    for _ in 0..60 {
+        client.talk(&["Q INSERT INTO t VALUES (1)"]);
+    }
+    assert_eq!(
+        finding(&rehearsed.finish(), "SubtransactionsOverflowed"),
+        None
+    );
+}
+
+#[test]
+fn rule_2_modes_of_a_transaction_hold_and_isolation_levels_are_absorbed() {
+    for record in same(
+        "CREATE TABLE t (a int)",
+        &[
+            &["Q BEGIN READ ONLY"],
+            &["Q INSERT INTO t VALUES (1)"],
+            &["Q ROLLBACK"],
+            &["Q BEGIN ISOLATION LEVEL SERIALIZABLE"],
+            &["Q INSERT INTO t VALUES (1)"],
+            &["Q COMMIT"],
+            &["Q BEGIN"],
+            &["Q SELECT 1"],
+            &["Q SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+            &["Q ROLLBACK"],
+            &["Q BEGIN; SET TRANSACTION READ ONLY; CREATE TABLE u (a int)"],
+            &["Q ROLLBACK"],
+            &["Q SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"],
+            &["Q INSERT INTO t VALUES (1)"],
+            &["Q BEGIN READ WRITE"],
+            &["Q INSERT INTO t VALUES (1)"],
+            &["Q COMMIT"],
+        ],
+    ) {
+        assert!(finding(&record, "IsolationLevelAbsorbed").is_some());
+    }
+}
+
+#[test]
+fn rule_3_a_failed_transaction_answers_as_the_server_does() {
+    same(
+        "",
+        &[
+            &["Q BEGIN"],
+            &["Q SELECT 1/0"],
+            &["Q SELECT 1"],
+            &["P - SELECT 1", "B - -", "E -", "S"],
+            &["Q SAVEPOINT a"],
+            &["Q BEGIN"],
+            &["P - COMMIT", "B - -", "E -", "S"],
+            &["Q BEGIN", "Q SELECT 1/0", "Q ROLLBACK AND CHAIN"],
+            &["Q SELECT 1", "Q COMMIT"],
+            &[
+                "Q BEGIN",
+                "Q SAVEPOINT a",
+                "Q SELECT 1/0",
+                "Q ROLLBACK TO a",
+            ],
+            &["Q SELECT 1", "Q RELEASE a", "Q COMMIT"],
+        ],
+    );
+}
+
+#[test]
+fn rule_4_what_needs_a_transaction_is_answered_outside_of_one() {
+    same(
+        "",
+        &[
+            &["Q SAVEPOINT a"],
+            &["Q RELEASE a"],
+            &["Q ROLLBACK TO a"],
+            &["Q LOCK TABLE pg_class"],
+            &["Q DECLARE c CURSOR FOR SELECT 1"],
+            &["Q COMMIT"],
+            &["Q ROLLBACK"],
+            &["Q SET LOCAL work_mem = '1MB'"],
+            &["Q SET TRANSACTION READ ONLY"],
+            &["Q SET CONSTRAINTS ALL DEFERRED"],
+            &["Q BEGIN", "Q BEGIN", "Q COMMIT"],
+            &["Q COMMIT AND CHAIN"],
+            &["Q BEGIN", "Q COMMIT AND CHAIN", "Q SELECT 1", "Q ROLLBACK"],
+        ],
+    );
+}
+
+#[test]
+fn rule_5_a_string_of_statements_is_one_transaction_and_is_read_before_it_runs() {
+    same(
+        "CREATE TABLE t (a int PRIMARY KEY)",
+        &[
+            &["Q INSERT INTO t VALUES (1); SELECT 1/0"],
+            &["Q SELECT count(*) FROM t"],
+            &["Q INSERT INTO t VALUES (1); BEGIN; INSERT INTO t VALUES (2); ROLLBACK; SELECT 'x'"],
+            &["Q SELECT count(*) FROM t"],
+            &["Q INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (1)"],
+            &["Q SELECT count(*) FROM t"],
+            &["Q INSERT INTO t VALUES (5); SELEKT 1"],
+            &["Q SELECT 'ä'; SELECT missing"],
+            &["Q SELECT count(*) FROM t;;  ; "],
+            &["Q "],
+            &["Q ;"],
+            &["Q SELECT $1"],
+            &["Q SELECT 1; SELECT pg_typeof($2)"],
+        ],
+    );
+}
+
+#[test]
+fn rule_6_deferred_constraints_are_checked_where_a_commit_would() {
+    const SETUP: &str = "CREATE TABLE p (id int PRIMARY KEY);
+        CREATE TABLE c (p int CONSTRAINT fk REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+        CREATE TABLE u (a int CONSTRAINT un UNIQUE DEFERRABLE);";
+    same(
+        SETUP,
+        &[
+            &["Q INSERT INTO c VALUES (1)"],
+            &["P - INSERT INTO c VALUES (1)", "B - -", "E -", "S"],
+            &["Q BEGIN", "Q INSERT INTO c VALUES (1)", "Q COMMIT"],
+            &[
+                "Q BEGIN",
+                "Q INSERT INTO c VALUES (1)",
+                "Q INSERT INTO p VALUES (1)",
+                "Q COMMIT",
+            ],
+            &["Q BEGIN", "Q INSERT INTO c VALUES (2)"],
+            &["P - COMMIT", "B - -", "E -", "S"],
+            &[
+                "Q BEGIN",
+                "Q SET CONSTRAINTS fk IMMEDIATE",
+                "Q INSERT INTO c VALUES (2)",
+                "Q ROLLBACK",
+            ],
+            &["Q BEGIN; SET CONSTRAINTS ALL DEFERRED; INSERT INTO u VALUES (1), (1); COMMIT"],
+            &[
+                "Q BEGIN",
+                "Q SET CONSTRAINTS un DEFERRED",
+                "Q INSERT INTO u VALUES (1), (1)",
+                "Q DELETE FROM u",
+                "Q COMMIT",
+            ],
+            &["Q INSERT INTO u VALUES (1), (1)"],
+            &[
+                "Q CREATE TABLE n (p int REFERENCES p DEFERRABLE INITIALLY DEFERRED); INSERT INTO n VALUES (9)",
+            ],
+            &["Q BEGIN", "Q DROP TABLE c", "Q COMMIT"],
+            &["Q SELECT count(*) FROM u"],
+        ],
+    );
+}
+
+#[test]
+fn rule_8_cursors_and_portals_end_with_their_transaction() {
+    same(
+        "CREATE TABLE t (a int)",
+        &[
+            &[
+                "Q BEGIN",
+                "Q DECLARE c CURSOR FOR SELECT * FROM t",
+                "Q FETCH c",
+                "Q COMMIT",
+            ],
+            &["Q FETCH c"],
+            &["Q ALTER TABLE t ADD b int"],
+            &["P s SELECT * FROM t", "B p s", "E/1 p", "S"],
+            &["E p", "S"],
+            &["Q ALTER TABLE t ADD c int"],
+            &[
+                "Q BEGIN",
+                "Q DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+                "Q COMMIT",
+                "Q FETCH c",
+            ],
+            &["Q CLOSE ALL"],
+            &["Q FETCH c"],
+        ],
+    );
+}
+
+#[test]
+fn rule_9_temporary_tables_are_emptied_and_dropped_at_commit() {
+    same(
+        "",
+        &[
+            &[
+                "Q BEGIN",
+                "Q CREATE TEMP TABLE d (a int) ON COMMIT DROP",
+                "Q INSERT INTO d VALUES (1)",
+            ],
+            &["Q SELECT * FROM d", "Q COMMIT", "Q SELECT * FROM d"],
+            &["Q CREATE TEMP TABLE d (a int) ON COMMIT DROP"],
+            &["Q SELECT * FROM d"],
+            &["Q CREATE TEMP TABLE e (a int) ON COMMIT DELETE ROWS"],
+            &[
+                "Q BEGIN",
+                "Q INSERT INTO e VALUES (1)",
+                "Q SELECT * FROM e",
+                "Q COMMIT",
+            ],
+            &["Q SELECT * FROM e"],
+            &["Q INSERT INTO e VALUES (2)"],
+            &["Q SELECT * FROM e"],
+            &[
+                "P - CREATE TEMP TABLE \"D d\" ON COMMIT DROP AS SELECT 1",
+                "B - -",
+                "E -",
+                "S",
+            ],
+            &["Q SELECT * FROM \"D d\""],
+            &[
+                "Q BEGIN",
+                "Q CREATE TEMP TABLE r (a int) ON COMMIT DROP",
+                "Q ROLLBACK",
+            ],
+            &[
+                "Q CREATE TEMP TABLE r (a int)",
+                "Q BEGIN",
+                "Q ALTER TABLE e RENAME TO f",
+                "Q COMMIT",
+            ],
+            &[
+                "Q INSERT INTO f VALUES (3)",
+                "Q SELECT * FROM f",
+                "Q SELECT * FROM r",
+            ],
+            &["Q DISCARD TEMP", "Q SELECT * FROM r"],
+        ],
+    );
+}
+
+#[test]
+fn rule_9_temporary_objects_of_a_client_go_with_it() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let (mut one, mut other) = (Client::new(&rehearsed.url), Client::new(&rehearsed.url));
+    one.talk(&["Q CREATE TEMP TABLE mine (id serial PRIMARY KEY); CREATE TEMP VIEW v AS SELECT * FROM mine"]);
+    one.talk(&["Q CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"]);
+    other.talk(&["Q CREATE TEMP TABLE others (a int)"]);
+    one.send(&["X"]);
+    drop(one);
+    let mut third = Client::new(&rehearsed.url);
+    let left = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class \
+                WHERE relnamespace = pg_my_temp_schema() AND relkind IN ('r', 'v', 'S') \
+                AND relname NOT LIKE 'drydock%'";
+    assert_eq!(third.ask(left), "others");
+    assert_eq!(
+        third.ask("SELECT count(*) FROM pg_proc WHERE pronamespace = pg_my_temp_schema()"),
+        "0"
+    );
+    assert_eq!(other.ask("SELECT count(*) FROM others"), "0");
+    assert!(rehearsed.finish().gapless);
+}
+
+#[test]
+fn rule_10_prepared_statements_of_several_clients_may_have_one_name() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let (mut one, mut other) = (Client::new(&rehearsed.url), Client::new(&rehearsed.url));
+    for (client, sql) in [(&mut one, "SELECT 1"), (&mut other, "SELECT 2")] {
+        let parse = format!("P s {sql}");
+        assert_eq!(client.talk(&[&parse, "S"]), ["ParseComplete", "ready I"]);
+        client.talk(&[&format!("Q PREPARE p AS {sql}0")]);
+        client.talk(&[&format!("P - {sql}00"), "S"]);
+    }
+    let check = |client: &mut Client, row: &str| {
+        let answers = client.talk(&["B - s", "E -", "S"]);
+        assert!(answers.contains(&format!("row {row}")), "{answers:?}");
+        assert_eq!(client.ask("EXECUTE p"), format!("{row}0"));
+    };
+    check(&mut one, "1");
+    check(&mut other, "2");
+    check(&mut one, "1");
+    let answers = other.talk(&["B - -", "E -", "S"]);
+    // A Query has destroyed the unnamed statement.
+    assert_eq!(answers, ["error 26000", "ready I"]);
+    one.talk(&["Q DEALLOCATE ALL"]);
+    assert_eq!(one.talk(&["B - s", "S"]), ["error 26000", "ready I"]);
+    assert_eq!(other.ask("EXECUTE p"), "20");
+    assert!(rehearsed.finish().gapless);
+}
+
+#[test]
+fn rule_11_control_statements_work_in_the_extended_protocol() {
+    let batch = |sql: &str| format!("P - {sql}");
+    for control in [
+        ["BEGIN", "COMMIT"],
+        ["START TRANSACTION READ ONLY", "ROLLBACK"],
+        ["BEGIN", "END"],
+        ["COMMIT", "ABORT"],
+    ] {
+        let [begin, end] = control.map(batch);
+        same(
+            "",
+            &[
+                &[&begin, "DS -", "B - -", "D -", "E -", "S"],
+                &["P - SELECT 1", "B - -", "D -", "E -", "S"],
+                &[&end, "DS -", "B - -", "D -", "E -", "S"],
+            ],
+        );
+    }
+    same(
+        "",
+        &[
+            &[
+                "P b BEGIN",
+                "P c COMMIT",
+                "P s SAVEPOINT x",
+                "P r ROLLBACK TO x",
+                "S",
+            ],
+            &["B - b", "E -", "S"],
+            &["B - s", "E -", "S"],
+            &["P - SELECT 1/0", "B - -", "E -", "S"],
+            &["B - r", "E -", "S"],
+            &["B - c", "E -", "S"],
+            &["B - b", "E -", "B - c", "E -", "S"],
+        ],
+    );
+}
+
+#[test]
+fn rule_12_transactions_may_share_a_batch_whose_own_ends_at_sync() {
+    same(
+        "CREATE TABLE t (a int PRIMARY KEY)",
+        &[
+            &[
+                "P b BEGIN",
+                "P c COMMIT",
+                "P i INSERT INTO t VALUES (1)",
+                "P n SELECT count(*) FROM t",
+                "S",
+            ],
+            &[
+                "B - b", "E -", "B - i", "E -", "B - c", "E -", "B - b", "E -", "B - n", "E -",
+                "B - c", "E -", "S",
+            ],
+            &["B - i", "E -", "B - n", "E -", "S"],
+            &["B - b", "E -", "B - i", "E -", "B - c", "E -", "S"],
+            &["B - c", "E -", "S"],
+            &["P d DELETE FROM t", "B - d", "E -", "P x SELEKT", "S"],
+            &["B - n", "E -", "S"],
+        ],
+    );
+}
+
+#[test]
+fn rule_13_after_an_error_nothing_is_answered_up_to_the_sync() {
+    same(
+        "CREATE TABLE t (a int)",
+        &[
+            &[
+                "P - SELECT 1/0",
+                "B - -",
+                "E -",
+                "P - SELECT 1",
+                "B - -",
+                "E -",
+                "S",
+            ],
+            &["B - missing", "E -", "P - SELECT 3", "S"],
+            &["S"],
+            &["S", "S"],
+        ],
+    );
+}
+
+#[test]
+fn rule_13_a_query_may_come_in_the_middle_of_a_batch() {
+    // PostgreSQL 18 stays in the batch's implicit transaction behind such a Query, and says `T`.
+    same_of(
+        13,
+        "CREATE TABLE t (a int)",
+        &[
+            &["P a SELECT 1", "B - a", "E -", "Q SELECT 2"],
+            &[
+                "P b INSERT INTO t VALUES (1)",
+                "B - b",
+                "E -",
+                "H",
+                "Q SELECT count(*) FROM t",
+            ],
+        ],
+    );
+}
+
+#[test]
+fn rule_14_copy_takes_data_in_both_protocols() {
+    same(
+        "CREATE TABLE t (a int)",
+        &[
+            &["Q BEGIN"],
+            &["Q SELECT 1", "d 1\n", "c", "f no"],
+            &["Q COMMIT"],
+            &["P - SELECT count(*) FROM t", "B - -", "E -", "S"],
+        ],
+    );
+    for major in [13, 18] {
+        let server = Server::shared_of(major);
+        let (direct, through) = (server.database(), server.database());
+        let rehearsed = Rehearsed::start(&through);
+        let told = [&direct.url, &rehearsed.url].map(|url| {
+            let mut client = Client::new(url);
+            client.talk(&["Q CREATE TABLE t (a int)"]);
+            let mut told = Vec::new();
+            for (messages, ready) in [
+                (&["Q COPY t FROM STDIN", "d 1\n2\n", "d 3\n", "c"][..], 1),
+                (
+                    &[
+                        "P - COPY t FROM STDIN",
+                        "B - -",
+                        "E -",
+                        "S",
+                        "d 4\n",
+                        "c",
+                        "S",
+                    ],
+                    1,
+                ),
+                (&["Q COPY t FROM STDIN", "f no"], 1),
+                (&["Q COPY t FROM STDIN", "d x\n", "c"], 1),
+                (
+                    &["Q COPY t FROM STDIN; SELECT count(*) FROM t", "d 5\n", "c"],
+                    1,
+                ),
+                (&["Q SELECT count(*) FROM t"], 1),
+            ] {
+                client.send(messages);
+                told.push(client.hear(ready));
+            }
+            told
+        });
+        assert_eq!(told[1], told[0]);
+        assert!(rehearsed.finish().gapless);
+    }
+}
+
+#[test]
+fn rule_15_settings_that_a_rollback_changes_are_reported() {
+    same(
+        "",
+        &[
+            &["Q SET TimeZone = 'Asia/Tokyo'"],
+            &["Q BEGIN", "Q SET TimeZone = 'UTC'", "Q ROLLBACK"],
+            &["Q SHOW TimeZone"],
+            &["Q BEGIN", "Q SET LOCAL TimeZone = 'UTC'", "Q COMMIT"],
+            &["Q SHOW TimeZone"],
+            &["Q RESET ALL"],
+        ],
+    );
+}
+
+#[test]
+fn rule_16_a_reading_transaction_is_parked_and_keeps_its_session() {
+    let database = database("CREATE ROLE rule_16; CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let mut one = Client::with(&rehearsed.url, &[("search_path", "pg_catalog, public")]);
+    let mut other = Client::new(&rehearsed.url);
+    one.talk(&["Q SET work_mem = '7MB'", "Q SET ROLE rule_16"]);
+    one.talk(&["Q BEGIN", "Q SELECT 1"]);
+    other.talk(&[
+        "Q SET SESSION AUTHORIZATION rule_16",
+        "Q SET work_mem = '8MB'",
+    ]);
+    let check = |client: &mut Client, expected: &str| {
+        let state = "SELECT current_user, session_user, current_setting('work_mem'), \
+                     current_setting('search_path')";
+        assert_eq!(client.ask(state), expected);
+    };
+    check(&mut one, "rule_16|postgres|7MB|pg_catalog, public");
+    check(&mut other, "rule_16|rule_16|8MB|\"$user\", public");
+    check(&mut one, "rule_16|postgres|7MB|pg_catalog, public");
+    assert_eq!(one.talk(&["Q COMMIT"]).last().unwrap(), "ready I");
+    let mut third = Client::new(&rehearsed.url);
+    assert_eq!(
+        third.ask("SELECT current_user, session_user"),
+        "postgres|postgres"
+    );
+    let record = rehearsed.finish();
+    assert!(
+        record.gapless && record.verdict.is_none(),
+        "{:?}",
+        record.verdict
+    );
+    Server::shared().database().psql("DROP ROLE rule_16");
+}
+
+#[rstest]
+#[case(&["Q SELECT 1"], &[], 1)]
+#[case(&["P - SELECT 1", "B - -", "E -", "S"], &[], 1)]
+#[case(&["P - SELECT 1"], &["B - -", "E -", "S"], 1)]
+#[case(&["P - SELECT 1", "B - -", "Q SELECT 1"], &["S"], 1)]
+fn rule_16_interleaved_writers_are_refused_up_to_their_sync(
+    #[case] at_once: &[&str],
+    #[case] later: &[&str],
+    #[case] ready: usize,
+) {
+    let database = database("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let (mut writer, mut waiting) = (Client::new(&rehearsed.url), Client::new(&rehearsed.url));
+    writer.talk(&["Q BEGIN", "Q INSERT INTO t VALUES (1)"]);
+    waiting.send(at_once);
+    assert_eq!(waiting.answer().as_deref(), Some("error 0A000"));
+    waiting.send(later);
+    assert_eq!(waiting.hear(ready), ["ready I"]);
+    writer.talk(&["Q COMMIT"]);
+    // What was skipped has no answers of its own.
+    assert_eq!(waiting.ask("SELECT count(*) FROM t"), "1");
+    let record = rehearsed.finish();
+    assert_eq!(cause(&record), Some(NotRehearsed::InterleavedWriters));
+}
+
+#[test]
+fn rule_16_a_client_that_stays_in_a_copy_is_not_waited_for_for_ever() {
+    let database = database("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let (mut writer, mut waiting) = (Client::new(&rehearsed.url), Client::new(&rehearsed.url));
+    writer.send(&["Q COPY t FROM STDIN", "d 1\n"]);
+    assert_eq!(writer.answer().as_deref(), Some("CopyInResponse"));
+    waiting.send(&["Q SELECT 1"]);
+    assert_eq!(waiting.hear(1), ["error 0A000", "ready I"]);
+    writer.send(&["c"]);
+    assert_eq!(writer.hear(1), ["done COPY 1", "ready I"]);
+    let record = rehearsed.finish();
+    assert_eq!(cause(&record), Some(NotRehearsed::InterleavedWriters));
+}
+
+#[test]
+fn rule_17_the_statement_of_a_client_that_is_gone_is_cancelled() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let mut gone = Client::new(&rehearsed.url);
+    gone.send(&["P - SELECT pg_sleep(600)", "H"]);
+    assert_eq!(gone.answer().as_deref(), Some("ParseComplete"));
+    gone.send(&["B - -", "E -", "S"]);
+    drop(gone);
+    // It would wait for ten minutes otherwise.
+    assert_eq!(Client::new(&rehearsed.url).ask("SELECT 1"), "1");
+    assert!(rehearsed.finish().gapless);
+}
+
+#[test]
+fn rule_18_the_default_access_mode_is_shown_as_the_client_set_it() {
+    same(
+        "CREATE TABLE t (a int)",
+        &[
+            &["Q SHOW default_transaction_read_only"],
+            &[
+                "P - SHOW default_transaction_read_only",
+                "DS -",
+                "B - -",
+                "D -",
+                "E -",
+                "S",
+            ],
+            &["Q SELECT current_setting('default_transaction_read_only')"],
+            &[
+                "Q SELECT setting, reset_val FROM pg_settings WHERE name = 'session_replication_role'",
+            ],
+            &["Q SET default_transaction_read_only = on"],
+            &[
+                "Q SHOW default_transaction_read_only",
+                "Q INSERT INTO t VALUES (1)",
+            ],
+            &[
+                "Q BEGIN",
+                "Q SET default_transaction_read_only = off",
+                "Q ROLLBACK",
+            ],
+            &["Q INSERT INTO t VALUES (1)"],
+            &[
+                "Q RESET default_transaction_read_only",
+                "Q INSERT INTO t VALUES (1)",
+            ],
+            &["Q SET default_transaction_read_only = maybe"],
+            &[
+                "Q SET default_transaction_read_only TO tru",
+                "Q SHOW default_transaction_read_only",
+            ],
+            &[
+                "Q RESET ALL",
+                "Q SHOW default_transaction_read_only",
+                "Q INSERT INTO t VALUES (1)",
+            ],
+            &[
+                "Q BEGIN",
+                "Q SET LOCAL default_transaction_read_only = on",
+                "Q COMMIT",
+            ],
+            &["Q SHOW default_transaction_read_only"],
+            &[
+                "Q SET session_replication_role = replica",
+                "Q SHOW session_replication_role",
+            ],
+            &[
+                "Q DISCARD ALL",
+                "Q SHOW session_replication_role",
+                "Q SHOW default_transaction_read_only",
+            ],
+        ],
+    );
+}
+
+#[test]
+fn rule_18_settings_of_the_startup_packet_are_the_clients_defaults() {
+    for major in [13, 18] {
+        let server = Server::shared_of(major);
+        let (direct, through) = (server.database(), server.database());
+        let rehearsed = Rehearsed::start(&through);
+        let settings = [
+            ("options", "-c work_mem=9MB -csearch_path=pg_catalog"),
+            ("DateStyle", "German"),
+            ("default_transaction_read_only", "on"),
+        ];
+        let told = [&direct.url, &rehearsed.url].map(|url| {
+            let mut client = Client::with(url, &settings);
+            [
+                "SHOW work_mem",
+                "SHOW search_path",
+                "SHOW DateStyle",
+                "CREATE TABLE public.t (a int)",
+                "SET work_mem = '1MB'; RESET work_mem; SHOW work_mem",
+                "SET work_mem = '1MB'; SET work_mem TO DEFAULT; SHOW work_mem",
+                "SET search_path = public; RESET ALL; SHOW search_path",
+                "SHOW default_transaction_read_only",
+                "SET default_transaction_read_only = off",
+                "RESET default_transaction_read_only; SHOW default_transaction_read_only",
+                "DISCARD ALL",
+                "SHOW work_mem",
+            ]
+            .map(|sql| (client.talk(&[&format!("Q {sql}")]), client.settings.clone()))
+        });
+        assert_eq!(told[1], told[0], "{major}");
+        assert!(rehearsed.finish().gapless);
+    }
+}
+
+#[rstest]
+#[case("created timestamptz NOT NULL DEFAULT now(), UNIQUE (created)")]
+#[case(
+    "created timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP, n int DEFAULT 1, UNIQUE (n, created)"
+)]
+#[case("n int DEFAULT 1, xid bigint DEFAULT txid_current(), EXCLUDE (xid WITH =)")]
+fn rule_19_a_violation_only_because_time_stands_still_is_not_rehearsed(#[case] columns: &str) {
+    let database = database(&format!("CREATE TABLE t (id serial, {columns})"));
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    let insert = "Q INSERT INTO t DEFAULT VALUES";
+    assert_eq!(client.talk(&[insert]).last().unwrap(), "ready I");
+    let answers = client.talk(&["Q BEGIN", insert, "Q ROLLBACK"]);
+    assert!(
+        answers.iter().any(|a| a.starts_with("error 23")),
+        "{answers:?}"
+    );
+    assert_eq!(cause(&rehearsed.finish()), Some(NotRehearsed::FrozenTime));
+}
+
+#[test]
+fn rule_19_other_violations_are_the_migrations_own() {
+    let columns = "a int UNIQUE, created timestamptz DEFAULT now()";
+    let database = database(&format!(
+        "CREATE TABLE t ({columns}); INSERT INTO t VALUES (1)"
+    ));
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    client.talk(&["Q INSERT INTO t VALUES (1)"]);
+    client.talk(&[
+        "Q BEGIN",
+        "Q SAVEPOINT a",
+        "Q INSERT INTO t VALUES (1)",
+        "Q ROLLBACK TO a",
+        "Q COMMIT",
+    ]);
+    let record = rehearsed.finish();
+    assert!(
+        record.gapless && record.verdict.is_none(),
+        "{:?}",
+        record.verdict
+    );
+}
