@@ -396,7 +396,6 @@ mod tests {
             outcome: StatementOutcome::Substituted {
                 by: "CREATE INDEX i ON t (a)".into(),
             },
-            locks: Vec::new(),
         });
         record.guard = Some(Said::new(
             Verdict::BudgetExceeded(Budget::Blocking),
