@@ -279,6 +279,83 @@ fn pure_parts_name_no_io_no_clock_no_environment_and_no_randomness() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// String literals of a line of code, each with whether it is a byte string.
+fn literals(line: &str) -> Vec<(bool, &str)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(start) = line[from..].find('"').map(|at| from + at) {
+        let mut end = start + 1;
+        while !matches!(line.as_bytes().get(end), None | Some(b'"')) {
+            end += if line.as_bytes()[end] == b'\\' { 2 } else { 1 };
+        }
+        let end = end.min(line.len());
+        found.push((line[..start].ends_with('b'), &line[start + 1..end]));
+        from = (end + 1).min(line.len());
+    }
+    found
+}
+
+/// The first layer of safety: what could become transaction control at the server is written in one
+/// place, where there is no COMMIT.
+#[test]
+fn one_module_alone_spells_transaction_control() {
+    const CONTROL: &str = "rehearsal/transaction/control";
+    /// Command tags for clients, and for comparing with the server's.
+    const TAGS: &[&str] = &[
+        "rehearsal/transaction/carry_out",
+        "rehearsal/transaction/hearing",
+    ];
+    /// How error messages call a client's command.
+    const COMMANDS: &[&str] = &["SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT"];
+    const WORDS: &[&str] = &[
+        "ABORT",
+        "BEGIN",
+        "COMMIT",
+        "END",
+        "PREPARE",
+        "RELEASE",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "START",
+    ];
+    let mut wrong = Vec::new();
+    let sources = sources();
+    for (name, code) in &sources {
+        let inside = ["rehearsal/transaction", "rehearsal/proxy"]
+            .iter()
+            .any(|part| is_below(name, part));
+        if !inside || name == CONTROL {
+            continue;
+        }
+        for line in without_comments(code).lines() {
+            for (bytes, literal) in literals(line) {
+                let words: Vec<_> = literal.split_whitespace().collect();
+                let control = words
+                    .first()
+                    .is_some_and(|first| WORDS.contains(&first.to_uppercase().as_str()));
+                // More than that is a sentence.
+                let short = words.len() <= 4;
+                let allowed =
+                    (bytes && TAGS.contains(&name.as_str())) || COMMANDS.contains(&literal);
+                if control && short && !allowed {
+                    wrong.push(format!("{name}: {literal:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for (_, literal) in without_comments(&sources[CONTROL])
+        .lines()
+        .flat_map(literals)
+    {
+        let first = literal.split_whitespace().next().unwrap_or_default();
+        assert!(
+            !["COMMIT", "END", "PREPARE"].contains(&first.to_uppercase().as_str()),
+            "{literal:?}"
+        );
+    }
+}
+
 #[test]
 fn no_file_holds_two_concepts() {
     let long: Vec<String> = sources()

@@ -1,5 +1,7 @@
 //! A rehearsal on a database of the lab, from a test that is not asynchronous.
 
+#![allow(dead_code)]
+
 use drydock::postgres::connect::StartupSettings;
 use drydock::postgres::url::{Environment, Password, parse};
 use drydock::rehearsal::proxy::{Record, Rehearsal, Settings};
@@ -20,33 +22,42 @@ pub(crate) struct Rehearsed {
 impl Rehearsed {
     /// Opens a rehearsal and listens on a free port.
     pub(crate) fn start(database: &Database<'_>) -> Self {
+        Self::start_at(&database.url, &database.name, database.server.major)
+    }
+
+    /// The same over another way to the server.
+    pub(crate) fn start_at(url: &str, database: &str, major: u8) -> Self {
         let runtime = Runtime::new().unwrap();
-        let (target, _) = parse(&database.url, &Environment::new()).unwrap();
+        let (target, _) = parse(url, &Environment::new()).unwrap();
         let (rehearsal, port) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let major = u32::from(database.server.major);
             let settings = Settings {
                 run: RunId("test".to_owned()),
                 user: target.user.clone(),
                 password: Some(Password::new("secret")),
-                database: database.name.clone(),
+                database: database.to_owned(),
                 substitute_below: 64 * 1024 * 1024,
-                startup: StartupSettings::for_major("drydock/test", major),
+                startup: StartupSettings::for_major("drydock/test", u32::from(major)),
             };
             let rehearsal = Rehearsal::open(&target, settings).await.unwrap();
             rehearsal.serve(listener);
             (rehearsal, port)
         });
         let url = format!(
-            "postgresql://{}:secret@127.0.0.1:{port}/{}",
-            target.user, database.name
+            "postgresql://{}:secret@127.0.0.1:{port}/{database}",
+            target.user
         );
         Self {
             runtime,
             rehearsal,
             url,
         }
+    }
+
+    /// The server process that holds the transaction.
+    pub(crate) fn upstream_pid(&self) -> i32 {
+        self.rehearsal.upstream_pid()
     }
 
     /// Rolls back.

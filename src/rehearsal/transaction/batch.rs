@@ -124,31 +124,40 @@ impl<S: Surroundings> Transaction<S> {
         let text = frame.bytes().slice_ref(parse.sql);
         let statement = Arc::new(read_one(&text, lexing_of(&self.upstream.parameters)));
         let name = parse.statement.to_vec();
+        let upstream_name = self.claim_name(id, parse.statement);
+        let failed = matches!(self.state(id), Virtual::Failed(_));
+        let stand_in = statement.stand_in(failed);
+        let sent = if upstream_name.is_none() && stand_in.is_none() {
+            frame.clone()
+        } else {
+            let parse = Parse {
+                statement: upstream_name.as_deref().unwrap_or(parse.statement),
+                sql: stand_in.unwrap_or(parse.sql),
+                types: parse.types,
+            };
+            Frontend::Parse(parse).to_frame()
+        };
         if name.is_empty()
             && let Some(client) = self.clients.get_mut(&id)
         {
-            client.unnamed = Some(frame.clone());
+            client.unnamed = Some(sent.clone());
         }
-        let upstream_name = self.claim_name(id, parse.statement);
-        match upstream_name {
-            None => self.forward(frame, Message::Parse(name, Some(statement))),
-            Some(other) => {
-                Frontend::Parse(Parse {
-                    statement: &other,
-                    ..parse
-                })
-                .encode(&mut self.output.upstream);
-                self.expect(Message::Parse(name, Some(statement)), Addressee::Client);
-            }
-        }
+        self.forward(&sent, Message::Parse(name, Some(statement)));
     }
 
     fn batch_bind(&mut self, id: ClientId, frame: &Frame, bind: Bind<'_>) {
         self.begin_work(id);
         let statement = self.statement_named(id, bind.statement);
+        let failed = matches!(self.state(id), Virtual::Failed(_));
+        if failed
+            && statement
+                .as_ref()
+                .is_some_and(|s| s.is_refused_when_failed())
+        {
+            return self.refuse_in_failed();
+        }
         if statement.is_none() && bind.statement.is_empty() {
-            // Whatever upstream has there is not the client's.
-            self.close_statement(b"");
+            self.drop_unnamed();
         }
         if statement.is_none() && !self.is_prepared_in_sql(id, bind.statement) {
             self.upstream.unread_portals.insert(bind.portal.to_vec());
@@ -169,6 +178,22 @@ impl<S: Surroundings> Transaction<S> {
         }
     }
 
+    /// Has the server refuse, in its own words, what it would not even bind in a failed block.
+    fn refuse_in_failed(&mut self) {
+        Frontend::Parse(Parse {
+            statement: &self.opening.names.statement("own"),
+            sql: b"SELECT",
+            types: Parse::NO_TYPES,
+        })
+        .encode(&mut self.output.upstream);
+        self.expect(Message::Parse(Vec::new(), None), Addressee::Client);
+    }
+
+    /// A Query has dropped the client's unnamed statement; upstream there may be one of a Query.
+    fn drop_unnamed(&mut self) {
+        self.close_statement(b"");
+    }
+
     fn forward_target(
         &mut self,
         id: ClientId,
@@ -176,6 +201,9 @@ impl<S: Surroundings> Transaction<S> {
         target: Target<'_>,
         message: Message,
     ) {
+        if target == Target::Statement(b"") && self.statement_named(id, b"").is_none() {
+            self.drop_unnamed();
+        }
         let alias = match target {
             Target::Statement(name) => self.alias(id, name),
             Target::Portal(_) => None,
@@ -236,8 +264,9 @@ impl<S: Surroundings> Transaction<S> {
             Order::CreateTemporary { name, on_commit } => {
                 self.remember_on_commit(id, name, *on_commit).await
             }
-            // What follows in the batch must be read under the new value.
-            _ if statement.traits.changes_lexing => self.settle().await,
+            // What follows in the batch must be read under the new value, which a server since 14
+            // reports at ReadyForQuery only.
+            _ if statement.traits.changes_lexing => self.sync().await,
             _ => Ok(()),
         }
     }

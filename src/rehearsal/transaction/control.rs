@@ -8,6 +8,11 @@ use bytes::BytesMut;
 
 use crate::rehearsal::wire::{Bind, Frontend, Parse, Target};
 
+/// What is prepared upstream in the place of a client's COMMIT, ROLLBACK and ROLLBACK TO, and never
+/// run: a server lets nothing but these be bound in a failed block. There is no such savepoint, so
+/// whoever does run it gets an error.
+pub(super) const STAND_IN: &[u8] = b"ROLLBACK TO SAVEPOINT \"drydock stands in\"";
+
 /// Transaction control that may be sent upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::control::{self, Control, Savepoint};
+use super::control::{Control, Savepoint};
 use super::event::{Event, Surroundings};
 use super::order::Statement;
 use super::replies::{Addressee, Message, StatementId};
@@ -39,7 +39,8 @@ impl<S: Surroundings> Transaction<S> {
             .push_control(control, shape, addressee);
     }
 
-    /// Sends a statement of our own. It never touches the client's unnamed statement.
+    /// Sends a statement of our own. It never touches the client's unnamed statement, nor the
+    /// unnamed portal, which the client may be about to execute.
     pub(super) fn own(&mut self, sql: &str, addressee: &Addressee) {
         let name = self.opening.names.statement("own");
         // In front, since an error leaves it behind.
@@ -51,10 +52,22 @@ impl<S: Surroundings> Transaction<S> {
             types: Parse::NO_TYPES,
         })
         .encode(out);
-        control::run(&name, out);
+        Frontend::Bind(Bind {
+            portal: &name,
+            statement: &name,
+            values: Bind::NO_VALUES,
+        })
+        .encode(out);
+        Frontend::Execute {
+            portal: &name,
+            max_rows: 0,
+        }
+        .encode(out);
         self.expect(Message::Parse(Vec::new(), None), addressee.clone());
         self.expect(Message::Bind(Vec::new(), None), addressee.clone());
         self.expect(Message::Execute(None), addressee.clone());
+        // An error takes it away.
+        self.close_portal(&name);
     }
 
     /// Asks a question of our own and awaits its rows, or its error: then the transaction is

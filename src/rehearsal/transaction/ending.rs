@@ -68,7 +68,8 @@ impl<S: Surroundings> Transaction<S> {
             // Whatever was not sent yet must not be.
             self.output.upstream.clear();
         }
-        for outlet in self.output.clients.values_mut() {
+        let outlets = self.output.clients.values_mut();
+        for outlet in outlets.filter(|outlet| !outlet.close) {
             answers::fatal(
                 &mut outlet.bytes,
                 SqlState::ADMIN_SHUTDOWN,

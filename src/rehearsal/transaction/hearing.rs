@@ -308,12 +308,25 @@ impl<S: Surroundings> Transaction<S> {
                 return Ok(());
             }
             Addressee::Simple(simple) => {
+                if is_several(&diagnostic) {
+                    self.not_rehearsed(
+                        NotRehearsed::AmbiguousStatement,
+                        "the server reads as several statements what was one when the string was cut; a setting that decides it changed under way",
+                    );
+                }
                 let position = diagnostic.position().map(|p| p + simple.shift);
                 if position.is_some() {
                     diagnostic.set_position(position);
                 }
             }
             Addressee::ClientControl(_) => diagnostic.set_position(None),
+            // The client took our prepared statements with its own.
+            Addressee::Watch if code.as_str() == "26000" => {
+                return Err(Stop::Ended(
+                    Verdict::NotRehearsed(NotRehearsed::RehearsalObjectTouched),
+                    "the command removed the rehearsal's own prepared statements".to_owned(),
+                ));
+            }
             Addressee::Watch => {
                 return self.slipped("the watch over the transaction failed");
             }

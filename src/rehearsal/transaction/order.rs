@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::control::STAND_IN;
 use crate::rehearsal::sql::{OnCommit, Refusal};
 
 /// One statement of a client, read once.
@@ -178,6 +179,32 @@ impl Statement {
                 | Order::Prepare(_)
                 | Order::Deallocate(_)
         )
+    }
+
+    /// What is prepared upstream in the place of a statement that is never to run there: a client
+    /// has other ways to a prepared statement than an Execute that we see (SQL EXECUTE, also inside
+    /// a function; a portal that we took for a cursor). All of these have no parameters and no
+    /// rows, and so has what stands in. `failed`: in a failed block, where the server refuses
+    /// to parse all but what ends the block.
+    pub(super) fn stand_in(&self, failed: bool) -> Option<&'static [u8]> {
+        match self.order {
+            Order::Commit { .. } | Order::Rollback { .. } | Order::RollbackTo(_) => Some(STAND_IN),
+            Order::Begin { .. }
+            | Order::Savepoint(_)
+            | Order::Release(_)
+            | Order::SetCharacteristics(_)
+            | Order::SetGuarded { .. }
+            | Order::CloseAll
+            | Order::DeallocateAll
+            | Order::DiscardTemp => Some(if failed { b"SELECT" } else { b"" }),
+            _ => None,
+        }
+    }
+
+    /// Whether a server would refuse to bind it in a failed block, though what stands in for it
+    /// could be bound.
+    pub(super) fn is_refused_when_failed(&self) -> bool {
+        self.stand_in(true).is_some_and(|text| text != STAND_IN)
     }
 
     /// Whether the text itself may be executed upstream. Everything else is carried out by the

@@ -198,7 +198,13 @@ impl<S: Surroundings> Transaction<S> {
 
     /// Cleans up behind a client that is gone.
     async fn depart(&mut self, id: ClientId) -> Flow<()> {
-        self.output.clients.remove(&id);
+        // What is still to be said to it is said first.
+        match self.output.clients.get_mut(&id) {
+            Some(outlet) if !outlet.bytes.is_empty() => outlet.close = true,
+            _ => {
+                self.output.clients.remove(&id);
+            }
+        }
         let Some(mut client) = self.clients.remove(&id) else {
             return Ok(());
         };

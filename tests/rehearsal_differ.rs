@@ -1,0 +1,313 @@
+//! A client hears the same from a rehearsal as from the server itself, message by message.
+//!
+//! Each scenario is played on a direct connection and through a rehearsal, on databases with the
+//! same contents. A new scenario is a line in one of the tables.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "lab/client.rs"]
+mod client;
+#[path = "rehearsal_differ/extended.rs"]
+mod extended;
+#[path = "lab/postgres.rs"]
+mod postgres;
+#[path = "lab/rehearse.rs"]
+mod rehearse;
+#[path = "rehearsal_differ/simple.rs"]
+mod simple;
+#[path = "lab/transcript.rs"]
+mod transcript;
+
+use std::fmt::Write as _;
+
+use client::{Client, Heard};
+use postgres::{Options, Server, psql};
+use rehearse::Rehearsed;
+
+/// What every scenario finds.
+const FIXTURE: &str = "
+    CREATE TABLE parent (id int PRIMARY KEY, note text);
+    INSERT INTO parent VALUES (1, 'one'), (2, 'two'), (3, NULL);
+    CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+    CREATE TABLE later (id int CONSTRAINT later_unique UNIQUE DEFERRABLE INITIALLY IMMEDIATE);
+    CREATE TABLE checked (id int CHECK (id > 0), code varchar(3));
+    CREATE FUNCTION fail() RETURNS int LANGUAGE plpgsql AS
+        $$BEGIN RAISE EXCEPTION 'no' USING DETAIL = 'a detail', HINT = 'a hint', ERRCODE = 'P0042'; END$$;
+    CREATE FUNCTION chatty(n int) RETURNS int LANGUAGE plpgsql AS
+        $$BEGIN FOR i IN 1..n LOOP RAISE NOTICE 'line %', i; END LOOP; RETURN n; END$$;
+    CREATE FUNCTION add_parent(n int) RETURNS void LANGUAGE sql AS 'INSERT INTO parent VALUES (n)';
+    CREATE FUNCTION use_large() RETURNS void LANGUAGE sql AS $$SELECT set_config('work_mem', '9MB', false)$$;
+    CREATE TYPE mood AS ENUM ('sad', 'ok');
+    CREATE SEQUENCE counter;";
+
+/// One side of a conversation.
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) says: Vec<Say>,
+}
+
+/// A step of it.
+pub(crate) enum Say {
+    /// Says something.
+    Bytes(Vec<u8>),
+    /// Listens up to a message of this tag.
+    Until(u8),
+}
+
+/// How the last question is recognised.
+const LAST: &str = "this_is_the_end";
+
+impl Scenario {
+    fn play(&self, client: &mut Client) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        for say in &self.says {
+            match say {
+                Say::Bytes(bytes) => client.send(bytes),
+                Say::Until(tag) => heard.extend(client.until(*tag)),
+            }
+        }
+        client.send(&client::sync());
+        // A syntax error is one in every state.
+        client.send(&client::query(LAST));
+        while let Some(message) = client.hear() {
+            let last = message.tag == b'E'
+                && message
+                    .body
+                    .windows(LAST.len())
+                    .any(|w| w == LAST.as_bytes());
+            let silent = message.is_silence();
+            heard.push(message);
+            if silent {
+                break;
+            }
+            if last {
+                heard.extend(client.until(b'Z'));
+                break;
+            }
+        }
+        heard
+    }
+}
+
+/// Two databases of one server with the same contents: one for direct connections, one that
+/// rehearsals leave as it is.
+struct Stage {
+    server: &'static Server,
+    direct: String,
+    rehearsed: String,
+}
+
+impl Stage {
+    fn on(server: &'static Server) -> Self {
+        let [direct, rehearsed] = [(); 2].map(|()| {
+            let database = server.database();
+            database.psql(FIXTURE);
+            database.name
+        });
+        Self {
+            server,
+            direct,
+            rehearsed,
+        }
+    }
+
+    /// The first difference between the two ways, if there is one.
+    fn difference(&self, scenario: &Scenario, through: &str) -> Option<String> {
+        let direct = {
+            let url = self.server.url(&self.direct);
+            let heard = scenario.play(&mut Client::connect(&url));
+            let again = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+            let reset = Client::connect(&url).ask(&format!("{again}; {FIXTURE}"));
+            assert!(client::errors(&reset).is_empty(), "{}", scenario.name);
+            transcript::lines(&heard)
+        };
+        let rehearsed = Rehearsed::start_at(through, &self.rehearsed, self.server.major);
+        let found = {
+            let mut client = Client::connect(&rehearsed.url);
+            let heard = scenario.play(&mut client);
+            client.send(&client::terminate());
+            transcript::lines(&heard)
+        };
+        let record = rehearsed.finish();
+        let mut report = String::new();
+        if found != direct {
+            write!(report, "{}", side_by_side(&direct, &found)).unwrap();
+        }
+        if !record.gapless || record.verdict.is_some() {
+            writeln!(report, "  the record says {:?}", record.verdict).unwrap();
+        }
+        (!report.is_empty())
+            .then(|| format!("{} ({}):\n{report}", scenario.name, self.server.major))
+    }
+
+    fn expect_the_same(&self, scenarios: &[Scenario], through: &str) {
+        let before = postgres::pg_dump(&self.server.socket_url(&self.rehearsed));
+        let chosen = std::env::var("DIFFER").unwrap_or_default();
+        let differences: Vec<_> = scenarios
+            .iter()
+            .filter(|scenario| scenario.name.contains(&chosen))
+            .filter_map(|scenario| self.difference(scenario, through))
+            .collect();
+        let after = postgres::pg_dump(&self.server.socket_url(&self.rehearsed));
+        assert!(
+            differences.is_empty(),
+            "{} of {} scenarios differ (- direct, + rehearsed):\n{}",
+            differences.len(),
+            scenarios.len(),
+            differences.join("\n")
+        );
+        assert_eq!(after, before, "something was committed");
+    }
+}
+
+/// The differing part, with the line in front of it.
+fn side_by_side(direct: &[String], found: &[String]) -> String {
+    let common = direct.iter().zip(found).take_while(|(a, b)| a == b).count();
+    let tail = direct[common..]
+        .iter()
+        .rev()
+        .zip(found[common..].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let mut text = String::new();
+    for line in direct[..common].iter().rev().take(2).rev() {
+        writeln!(text, "    {line}").unwrap();
+    }
+    for line in &direct[common..direct.len() - tail] {
+        writeln!(text, "  - {line}").unwrap();
+    }
+    for line in &found[common..found.len() - tail] {
+        writeln!(text, "  + {line}").unwrap();
+    }
+    text
+}
+
+fn play_all(major: u8, scenarios: &[Scenario]) {
+    let stage = Stage::on(Server::shared_of(major));
+    let through = stage.server.url(&stage.rehearsed);
+    stage.expect_the_same(scenarios, &through);
+}
+
+#[test]
+fn simple_queries_are_answered_as_by_the_newest_server() {
+    play_all(18, &simple::scenarios());
+}
+
+#[test]
+fn simple_queries_are_answered_as_by_the_oldest_server() {
+    play_all(13, &simple::scenarios());
+}
+
+#[test]
+fn batches_are_answered_as_by_the_newest_server() {
+    play_all(18, &extended::scenarios());
+}
+
+#[test]
+fn batches_are_answered_as_by_the_oldest_server() {
+    play_all(13, &extended::scenarios());
+}
+
+/// Whatever a server says at the start of a session, our key aside.
+#[test]
+fn the_greeting_is_the_servers() {
+    for major in [13, 18] {
+        let stage = Stage::on(Server::shared_of(major));
+        let parameters = [
+            ("application_name", "tool"),
+            ("client_encoding", "LATIN1"),
+            (
+                "options",
+                "-c work_mem=5MB -c DateStyle=SQL,DMY --search-path=pg_catalog",
+            ),
+        ];
+        for count in 0..=parameters.len() {
+            let parameters = &parameters[..count];
+            let greeting = |url: &str| {
+                let mut client = Client::connect_with(url, parameters);
+                let mut lines = transcript::lines(&client.greeting);
+                lines.sort();
+                for name in ["work_mem", "search_path", "DateStyle", "application_name"] {
+                    lines.extend(transcript::lines(&client.ask(&format!("SHOW {name}"))));
+                }
+                lines
+            };
+            let direct = greeting(&stage.server.url(&stage.rehearsed));
+            let rehearsed =
+                Rehearsed::start_at(&stage.server.url(&stage.rehearsed), &stage.rehearsed, major);
+            assert_eq!(greeting(&rehearsed.url), direct, "{major} {parameters:?}");
+            assert!(rehearsed.finish().gapless);
+        }
+    }
+}
+
+#[test]
+fn a_cancel_request_ends_the_running_statement_as_on_the_server() {
+    for major in [13, 18] {
+        let stage = Stage::on(Server::shared_of(major));
+        let url = stage.server.url(&stage.rehearsed);
+        let play = |url: &str| {
+            let mut client = Client::connect(url);
+            let mut heard = Vec::new();
+            client.ask("BEGIN; CREATE TABLE t (a int)");
+            client.send(&client::query("SELECT 1; SELECT pg_sleep(60); SELECT 2"));
+            heard.extend(client.until(b'C'));
+            // Long enough for the second statement to be the one that runs.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            client::cancel(url, &client.key);
+            heard.extend(client.until(b'Z'));
+            heard.extend(client.ask("SELECT 1"));
+            heard.extend(client.ask("ROLLBACK"));
+            client.send(&[client::extended("SELECT pg_sleep(60)"), client::sync()].concat());
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            client::cancel(url, &client.key);
+            heard.extend(client.until(b'Z'));
+            heard.extend(client.ask("SELECT 1"));
+            transcript::lines(&heard)
+        };
+        let direct = play(&url);
+        let rehearsed = Rehearsed::start_at(&url, &stage.rehearsed, major);
+        assert_eq!(play(&rehearsed.url), direct, "{major}");
+        assert!(rehearsed.finish().gapless);
+    }
+}
+
+/// The way to the server makes no difference: TLS and SCRAM, bound to the channel or not.
+#[test]
+fn scenarios_end_the_same_over_tls_and_with_passwords() {
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for major in [13, 18] {
+        let server = Options::new(major)
+            .conf("ssl = on")
+            .conf("ssl_cert_file = 'server.crt'")
+            .conf("ssl_key_file = 'server.key'")
+            .file("server.crt", key.cert.pem())
+            .file("server.key", key.signing_key.serialize_pem())
+            .hba("host all postgres 127.0.0.1/32 trust")
+            .hba("hostssl all tool 127.0.0.1/32 scram-sha-256")
+            .hba("hostnossl all plain 127.0.0.1/32 scram-sha-256")
+            .start();
+        psql(
+            &server.socket_url("postgres"),
+            "SET password_encryption = 'scram-sha-256';
+             CREATE ROLE tool LOGIN SUPERUSER PASSWORD 'pässword'; CREATE ROLE plain LOGIN SUPERUSER PASSWORD 'x y'",
+        );
+        // It lives as long as the test's process, as the shared ones do.
+        let stage = Stage::on(Box::leak(Box::new(server)));
+        let some: Vec<_> = simple::scenarios()
+            .into_iter()
+            .step_by(20)
+            .chain(extended::scenarios().into_iter().step_by(10))
+            .collect();
+        let (port, name) = (stage.server.port, &stage.rehearsed);
+        for through in [
+            format!(
+                "postgresql://tool:p%C3%A4ssword@127.0.0.1:{port}/{name}?sslmode=require&channel_binding=require"
+            ),
+            format!("postgresql://plain:x%20y@127.0.0.1:{port}/{name}?sslmode=disable"),
+        ] {
+            stage.expect_the_same(&some, &through);
+        }
+        stage.server.stop();
+    }
+}
