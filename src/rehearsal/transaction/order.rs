@@ -193,7 +193,8 @@ impl Statement {
             | Order::Savepoint(_)
             | Order::Release(_)
             | Order::SetCharacteristics(_)
-            | Order::SetGuarded { .. }
+            | Order::SetReadOnlyDefault { .. }
+            | Order::ResetAll
             | Order::CloseAll
             | Order::DeallocateAll
             | Order::DiscardTemp => Some(if failed { b"SELECT" } else { b"" }),
