@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -45,12 +46,19 @@ pub fn install_crd(cluster: &Cluster) {
             .output()
             .expect("kubectl");
         assert!(applied.status.success(), "{applied:?}");
-        let served = Command::new("kubectl")
-            .args(["wait", "--for=condition=Established", "--timeout=30s"])
-            .arg("crd/migrations.drydock.dev")
-            .output()
-            .expect("kubectl");
-        assert!(served.status.success(), "{served:?}");
+        // `kubectl wait` ends with an error as long as there are no conditions at all.
+        let served = (0..50).any(|_| {
+            let waited = Command::new("kubectl")
+                .args(["wait", "--for=condition=Established", "--timeout=30s"])
+                .arg("crd/migrations.drydock.dev")
+                .output()
+                .expect("kubectl");
+            waited.status.success() || {
+                std::thread::sleep(Duration::from_millis(200));
+                false
+            }
+        });
+        assert!(served, "the definition is not served");
     });
     assert!(
         cluster
