@@ -234,8 +234,11 @@ fn retried_and_found_applied(trial: &Trial) {
     assert_eq!(trial.upgrades().len(), 2);
 }
 
+/// A point on the controller's way, and how it is seen from beside it.
+type Step = (&'static str, fn(&Sight) -> bool);
+
 /// What somebody beside the controller can see of its way, in order.
-const STEPS: [(&str, fn(&Sight) -> bool); 11] = [
+const STEPS: [Step; 11] = [
     ("intent", |sight| {
         sight.orders["status"]["run"]["dryRun"].is_object()
     }),

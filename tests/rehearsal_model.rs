@@ -135,6 +135,7 @@ fn rehearse(packets: Vec<Vec<u8>>, schedule: Vec<bool>) -> (Ending, Model) {
             ("standard_conforming_strings".to_owned(), "on".to_owned()),
             ("client_encoding".to_owned(), "UTF8".to_owned()),
         ],
+        login: "postgres".to_owned(),
         baseline: Vec::new(),
         top_xid: Some(700),
         own_locks: 1,

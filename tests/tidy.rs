@@ -302,6 +302,7 @@ fn one_module_alone_spells_transaction_control() {
     const CONTROL: &str = "rehearsal/transaction/control";
     /// Command tags for clients, and for comparing with the server's.
     const TAGS: &[&str] = &[
+        "rehearsal/transaction/block",
         "rehearsal/transaction/carry_out",
         "rehearsal/transaction/hearing",
     ];
@@ -335,8 +336,8 @@ fn one_module_alone_spells_transaction_control() {
                     .is_some_and(|first| WORDS.contains(&first.to_uppercase().as_str()));
                 // More than that is a sentence.
                 let short = words.len() <= 4;
-                let allowed =
-                    (bytes && TAGS.contains(&name.as_str())) || COMMANDS.contains(&literal);
+                let tag = bytes || ["COMMIT", "ROLLBACK"].contains(&literal);
+                let allowed = (tag && TAGS.contains(&name.as_str())) || COMMANDS.contains(&literal);
                 if control && short && !allowed {
                     wrong.push(format!("{name}: {literal:?}"));
                 }

@@ -1,5 +1,8 @@
 //! The alerts that are shipped, on the metrics that the controller exposes.
 
+// A file of two test programs.
+#![allow(unreachable_pub)]
+
 use std::process::Command;
 
 use serde_json::json;

@@ -247,7 +247,7 @@ fn the_fifth_layer_alone_sees_that_something_was_committed() {
                 xid,
                 gapless: record.gapless,
                 backend_pid: Some(pid),
-                bypass: false,
+                bypass: witness::Bypass::None,
             };
             let seen = look(&scene, |asker, major| {
                 let (before, facts) = (before.clone(), facts.clone());

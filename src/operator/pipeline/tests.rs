@@ -596,8 +596,8 @@ fn events_tell_transitions_and_nothing_twice() {
         told,
         [
             reason::DRY_RUN_IN_PROGRESS,
-            reason::UPGRADE_IN_PROGRESS,
             reason::PASSED,
+            reason::UPGRADE_IN_PROGRESS,
             reason::UPGRADED
         ]
     );
