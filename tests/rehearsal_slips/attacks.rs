@@ -101,7 +101,7 @@ fn settings() -> Vec<Attack> {
         refused("an encoding where a backslash is half a character", Cause::AmbiguousStatement, [
             query("SET client_encoding = 'SJIS'"),
             query_bytes(b"SELECT '\x81\x5c'; COMMIT; CREATE TABLE leak (a int); --'")].concat()),
-        refused("the same in one string", Cause::AmbiguousStatement,
+        attack("the same in one string, which is not in the encoding that is in force", Emulated,
             query_bytes(b"SET client_encoding = 'GBK'; SELECT E'\x81\x5c'; COMMIT; CREATE TABLE leak (a int); --'")),
         refused("the same by SET NAMES", Cause::AmbiguousStatement, [
             query("SET NAMES 'BIG5'"), query(LEAK)].concat()),
@@ -657,9 +657,9 @@ fn names() -> Vec<Attack> {
             ]
             .concat(),
         ),
-        attack(
+        refused(
             "tripwires closed by what was parsed, then committed by it, in one batch",
-            Emulated,
+            Cause::RehearsalObjectTouched,
             [
                 parse("a", "CLOSE ALL"),
                 parse("c", "COMMIT"),
@@ -771,7 +771,7 @@ fn disarming() -> Vec<Attack> {
             "SET session_replication_role = replica", "BEGIN", LEAK, "COMMIT", "CREATE TABLE leak2 (a int)"])),
         attack("SET CONSTRAINTS ALL", Emulated, queries(&[
             "BEGIN", LEAK, "SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED", "COMMIT"])),
-        attack("the temporary table is dropped", Emulated, queries(&["BEGIN", DROP_TABLE, LEAK, "COMMIT", "CREATE TABLE leak2 (a int)"])),
+        refused("the temporary table is dropped", Cause::RehearsalObjectTouched, queries(&["BEGIN", DROP_TABLE, LEAK, "COMMIT", "CREATE TABLE leak2 (a int)"])),
         refused("both are gone", Cause::RehearsalObjectTouched, queries(&[
             "BEGIN", DROP_TABLE,
             "DO $$DECLARE c refcursor; BEGIN SELECT name INTO c FROM pg_cursors WHERE name LIKE 'drydock%'; CLOSE c; END$$",
@@ -797,7 +797,7 @@ fn beyond() -> Vec<Attack> {
         refused(
             "dblink in a batch",
             cause,
-            batch("SELECT public . \"dblink_exec\" ('dbname=postgres', 'SELECT 1')"),
+            batch("SELECT dblink_exec('dbname=postgres', 'SELECT 1')"),
         ),
         refused("setval", cause, query("SELECT setval('counter', 99)")),
         refused(
