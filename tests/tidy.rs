@@ -303,6 +303,7 @@ fn one_module_alone_spells_transaction_control() {
     /// Command tags for clients, and for comparing with the server's.
     const TAGS: &[&str] = &[
         "rehearsal/transaction/block",
+        "rehearsal/transaction/carry_out",
         "rehearsal/transaction/hearing",
     ];
     /// How error messages call a client's command.
