@@ -60,7 +60,7 @@ impl Harbour {
         let image = Cluster::get().orders_image(release);
         let (repository, tag) = image.rsplit_once(':').unwrap();
         let sets = format!(
-            "image.repository={repository},image.tag={tag},drydock.way={way},drydock.image={},replicas=1",
+            "image.repository={repository},image.tag={tag},drydock.way={way},drydock.image={},drydock.blocking=60s,replicas=1",
             Cluster::get().drydock_image()
         );
         let chart = format!("{ROOT}/examples/orders/chart");

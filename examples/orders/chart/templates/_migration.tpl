@@ -11,6 +11,5 @@ spec:
       secretKeyRef: {name: {{ .Values.database.secret }}, key: {{ .Values.database.key }}}
   dryRun:
     budgets:
-      # So long may a request wait behind the rehearsal; clients and readiness probes of this service have more patience.
-      blocking: 4s
+      blocking: {{ .Values.drydock.blocking }}
 {{- end }}
