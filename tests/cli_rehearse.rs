@@ -130,8 +130,9 @@ fn rows_that_a_session_beside_the_rehearsal_committed_are_never_a_pass() {
     let database = orders();
     let around = format!(
         "psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders ADD COLUMN note text' &&
-         psql '{}' -Xqc 'INSERT INTO customers VALUES (2)' -c 'SELECT pg_sleep(1)'",
-        database.url
+         psql 'host=127.0.0.1 port={} user=postgres dbname={}' \
+         -Xqc 'INSERT INTO customers VALUES (2)' -c 'SELECT pg_sleep(1)'",
+        database.server.port, database.name
     );
     let done = rehearse(&database.url, &around).expect(4);
     let report = done.report();

@@ -51,7 +51,7 @@ fn a_server_that_is_not_there_or_does_not_let_us_in_is_told_apart() {
         (
             "owner:hunter3@127.0.0.1:PORT/postgres",
             Environment::AuthenticationFailed,
-            "password authentication failed for user \"owner\"; check the role and its password",
+            "password authentication failed for user \"owner\" (SQLSTATE 28P01); check the role and its password",
         ),
         (
             "nobody:hunter2@127.0.0.1:PORT/postgres",
@@ -345,20 +345,26 @@ fn one_address_with_two_servers_behind_it_is_noticed_by_whichever_connection_mee
         Server::start(postgres::major()),
     );
     for server in [&one, &other] {
-        postgres::psql(&server.socket_url("postgres"), "CREATE DATABASE d");
+        // One for each run: the lock of the last one goes with a session that is ended from afar.
+        for database in ["d1", "d2", "d3"] {
+            postgres::psql(
+                &server.socket_url("postgres"),
+                &format!("CREATE DATABASE {database}"),
+            );
+        }
     }
     // The lease comes first; then the rehearsal and the guard.
     for first in [1, 2] {
         let port = balancer([one.port, other.port], first);
         refused(
-            &format!("postgresql://postgres@127.0.0.1:{port}/d"),
+            &format!("postgresql://postgres@127.0.0.1:{port}/d{first}"),
             Environment::IdentityMismatch,
             "not every connection of this run reaches the same place: system identifier",
         );
     }
     // The witness is the last. Where it cannot look, nothing is verified.
     let port = balancer([one.port, other.port], 3);
-    let url = format!("postgresql://postgres@127.0.0.1:{port}/d");
+    let url = format!("postgresql://postgres@127.0.0.1:{port}/d3");
     let done = rehearse(&url, "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE t ()'").expect(4);
     assert!(
         done.report()

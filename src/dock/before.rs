@@ -28,6 +28,19 @@ pub struct Before {
     pub state: State,
     /// Version tables besides the well-known ones.
     pub version_tables: Vec<String>,
+    /// Who holds the rehearsal, in a dry run: the witness asks for it by name even when whoever
+    /// opened it did not live to tell.
+    pub holder: Option<Holder>,
+}
+
+/// The server process that holds a rehearsal's transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// Its process id.
+    pub backend_pid: i32,
+    /// Its top transaction id, when it began with one.
+    pub xid: Option<u64>,
 }
 
 impl Before {
@@ -56,6 +69,7 @@ impl Before {
             mark,
             state,
             version_tables,
+            holder: None,
         })
     }
 

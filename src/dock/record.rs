@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::before::Before;
 use super::link::Ended;
 use crate::report::{Database, Finding, Prediction, RunId, Statement};
 use crate::verdict::{EvidenceDigest, Verdict};
@@ -134,14 +135,18 @@ impl DryRun {
         }
     }
 
-    /// A dry run of which nothing is left but the reason.
+    /// A dry run of which nothing is left but the state before and the reason.
     #[must_use]
-    pub fn broken(run: Run, database: Database, said: Said) -> Self {
+    pub fn broken(run: Run, before: &Before, said: Said) -> Self {
         Self {
             run,
-            database: Some(database),
+            database: Some(before.database.clone()),
             ended: None,
-            rehearsal: Rehearsed::default(),
+            rehearsal: Rehearsed {
+                backend_pid: before.holder.map(|holder| holder.backend_pid),
+                xid: before.holder.and_then(|holder| holder.xid),
+                ..Rehearsed::default()
+            },
             guard: None,
             bypass: false,
             prediction: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
-use super::before::Before;
+use super::before::{Before, Holder};
 use super::command::Command;
 use super::console::{Console, Step};
 use super::lease::Lease;
@@ -129,7 +129,7 @@ impl Stage<'_> {
             )
             .await
             .map_err(|error| opening(&error))?;
-            let pid = rehearsal.upstream_pid();
+            let pid = rehearsal.upstream().pid;
             identity::agree(&mut rehearsal.asker(), pid, &place)
                 .await
                 .map_err(|error| identifying(&error))?;
@@ -138,12 +138,14 @@ impl Stage<'_> {
                 .map_err(|error| guarding(&error))?;
             Ok::<_, Said>((rehearsal, guard))
         };
-        let taking = async {
-            let before = Before::take(lease, &self.plan.tool).await?;
-            keep(&before)?;
-            Ok::<_, Said>(before)
-        };
-        let ((rehearsal, guard), before) = tokio::try_join!(holding, taking)?;
+        let taking = Before::take(lease, &self.plan.tool);
+        let ((rehearsal, guard), mut before) = tokio::try_join!(holding, taking)?;
+        let upstream = rehearsal.upstream();
+        before.holder = Some(Holder {
+            backend_pid: upstream.pid,
+            xid: upstream.xid,
+        });
+        keep(&before)?;
         Ok((before, rehearsal, guard))
     }
 
@@ -188,7 +190,7 @@ impl Stage<'_> {
             (None, Some(command)) => Some(command.stop().await),
             (ended, _) => ended,
         };
-        let backend_pid = rehearsal.upstream_pid();
+        let backend_pid = rehearsal.upstream().pid;
         let (found, guard) = tokio::join!(rehearsal.finish(), guard.stop());
         let interrupted = matches!(stop, Some(Stop::Asked))
             || ended

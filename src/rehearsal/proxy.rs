@@ -60,7 +60,16 @@ pub struct Rehearsal {
     task: JoinHandle<(Ending, Recorded)>,
     over: watch::Receiver<bool>,
     progress: watch::Receiver<Progress>,
-    upstream_pid: i32,
+    upstream: Upstream,
+}
+
+/// Who holds the rehearsal's transaction, by the server's account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream {
+    /// The process id of the backend.
+    pub pid: i32,
+    /// The top transaction id, when the rehearsal began with one.
+    pub xid: Option<u64>,
 }
 
 /// What a rehearsal leaves.
@@ -106,6 +115,10 @@ impl Rehearsal {
         let (host, key) = (raw.host.clone(), raw.cancel_key);
         let (stream, opening) =
             opening::open(raw, rand::random(), settings.substitute_below).await?;
+        let upstream = Upstream {
+            pid: upstream_pid,
+            xid: opening.top_xid,
+        };
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (over_sender, over) = watch::channel(false);
         let (arrivals, arrivals_receiver) = mpsc::channel(16);
@@ -149,7 +162,7 @@ impl Rehearsal {
             task,
             over,
             progress,
-            upstream_pid,
+            upstream,
         })
     }
 
@@ -162,10 +175,10 @@ impl Rehearsal {
         ));
     }
 
-    /// The process id of the backend that holds the transaction.
+    /// Who holds the transaction.
     #[must_use]
-    pub fn upstream_pid(&self) -> i32 {
-        self.upstream_pid
+    pub fn upstream(&self) -> Upstream {
+        self.upstream
     }
 
     /// How far it is: to be looked at, since nobody is woken when it changes.

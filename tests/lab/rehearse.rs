@@ -57,7 +57,7 @@ impl Rehearsed {
 
     /// The server process that holds the transaction.
     pub(crate) fn upstream_pid(&self) -> i32 {
-        self.rehearsal.upstream_pid()
+        self.rehearsal.upstream().pid
     }
 
     /// Rolls back.

@@ -119,7 +119,7 @@ async fn judge(pod: &Pod, phase: Phase, record: Record) -> Report {
 async fn gone(pod: &Pod, phase: Phase, before: &Before, said: Said) -> Report {
     match phase {
         Phase::DryRun => {
-            let record = DryRun::broken(pod.run.clone(), before.database.clone(), said);
+            let record = DryRun::broken(pod.run.clone(), before, said);
             rolled_back(pod, before, record).await
         }
         Phase::Upgrade => {
