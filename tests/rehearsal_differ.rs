@@ -118,6 +118,10 @@ const KNOWN: &[(&str, &str)] = &[
         "the tripwire has taken a transaction id",
     ),
     (
+        "COPY in, interrupted by a Parse",
+        "the server gives up the session, the rehearsal the COPY",
+    ),
+    (
         "COPY parent FROM STDIN [\"10",
         "a Query in the midst of COPY",
     ),

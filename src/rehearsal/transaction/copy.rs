@@ -52,6 +52,7 @@ impl<S: Surroundings> Transaction<S> {
         if self.upstream.copying == Copying::In {
             self.upstream.copying = Copying::No;
         }
+        self.upstream.replies.copied();
         // A client of the extended protocol asks for the answer by its own Sync or Flush.
         if simple {
             Frontend::Flush.encode(&mut self.output.upstream);

@@ -134,6 +134,12 @@ impl Replies {
         !synced && !std::mem::replace(&mut self.flushed, true)
     }
 
+    /// What a Flush has asked for was answered by a wish for COPY data: the answer to the data has
+    /// to be asked for again.
+    pub(super) fn copied(&mut self) {
+        self.flushed = false;
+    }
+
     /// An error came: everything up to the next Sync is skipped upstream. Gives back what was
     /// skipped, the failed one first, and whether a Sync is under way.
     pub(super) fn fail(&mut self) -> (Vec<Expected>, bool) {
