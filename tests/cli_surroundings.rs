@@ -71,7 +71,7 @@ fn a_server_that_is_not_there_or_does_not_let_us_in_is_told_apart() {
         (
             "owner:hunter2@127.0.0.1:PORT/nowhere",
             Environment::DatabaseMissing,
-            "database \"nowhere\" does not exist; check the database's name in the URL",
+            "database \"nowhere\" does not exist (SQLSTATE 3D000); check the database's name in the URL",
         ),
         (
             "reader:hunter2@127.0.0.1:PORT/postgres",

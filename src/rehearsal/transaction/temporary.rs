@@ -95,6 +95,10 @@ impl<S: Surroundings> Transaction<S> {
         client
             .on_commit
             .retain(|table| table.action != OnCommit::Drop);
+        if !to_drop.is_empty() || empty.is_some() {
+            // A portal of the last Query would still be reading them.
+            self.close_portal(b"");
+        }
         if !to_drop.is_empty() {
             self.deferred.stale();
             self.own(&drop_all(&to_drop), &Addressee::Ours);
@@ -129,6 +133,7 @@ impl<S: Surroundings> Transaction<S> {
     /// Drops temporary objects of a client.
     pub(super) fn send_drop_temporary(&mut self, objects: &BTreeSet<Object>) {
         if !objects.is_empty() {
+            self.close_portal(b"");
             self.deferred.stale();
             self.own(&drop_all(objects), &Addressee::Ours);
         }
