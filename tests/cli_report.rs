@@ -246,7 +246,8 @@ fn a_cluster_that_does_not_answer_is_no_usage_error() {
         "{down}"
     );
     assert!(down.stderr.contains("refused"), "{down}");
-    let mut without = Cluster::at("127.0.0.1:1").command();
+    let nowhere = Cluster::at("127.0.0.1:1");
+    let mut without = nowhere.command();
     without
         .env("KUBECONFIG", "/nosuch")
         .env("HOME", "/nosuch")

@@ -152,9 +152,6 @@ impl Sockets {
 
     fn poll(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<Event> {
         self.record(output);
-        if std::mem::take(&mut output.cancel) {
-            (self.cancel)();
-        }
         if let Some(event) = self.at_hand(output) {
             return Poll::Ready(event);
         }
@@ -162,6 +159,10 @@ impl Sockets {
         if self.upstream.write(cx, &mut output.upstream).is_err() {
             self.upstream.closed = true;
             return Poll::Ready(Event::UpstreamClosed);
+        }
+        // Only now is the server sure to have what is to be cancelled.
+        if std::mem::take(&mut output.cancel) {
+            (self.cancel)();
         }
         if let Some(event) = self.ready.pop_front() {
             return Poll::Ready(event);
