@@ -94,8 +94,17 @@ fn outcome(record: &Record) -> Result<Outcome, String> {
     }
 }
 
+/// What is expected of the verdicts beside nothing being committed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    /// The one that each attack names.
+    ItsVerdict,
+    /// Any that is no pass in disguise: without the tripwires nothing of ours is touched.
+    AnyVerdict,
+}
+
 /// Tries all attacks; `through` is the way to the server for a database's URL.
-fn try_all(major: u8, through: impl Fn(&Database<'_>) -> String) {
+fn try_all(major: u8, expect: Expect, through: impl Fn(&Database<'_>) -> String) {
     let server = Server::shared_of(major);
     let target = Target::on(server);
     let url = through(&target.database);
@@ -118,7 +127,7 @@ fn try_all(major: u8, through: impl Fn(&Database<'_>) -> String) {
             .and_then(|()| answered.then_some(()).ok_or("no answer".to_owned()))
             .and_then(|()| outcome(&record))
             .and_then(|outcome| {
-                (outcome == attack.outcome)
+                (outcome == attack.outcome || expect == Expect::AnyVerdict)
                     .then_some(())
                     .ok_or(format!("{outcome:?} instead of {:?}", attack.outcome))
             });
@@ -141,12 +150,12 @@ fn try_all(major: u8, through: impl Fn(&Database<'_>) -> String) {
 
 #[test]
 fn nothing_commits_on_the_newest_server() {
-    try_all(18, |database| database.url.clone());
+    try_all(18, Expect::ItsVerdict, |database| database.url.clone());
 }
 
 #[test]
 fn nothing_commits_on_the_oldest_server() {
-    try_all(13, |database| database.url.clone());
+    try_all(13, Expect::ItsVerdict, |database| database.url.clone());
 }
 
 /// Frames that no server would accept: the client is hung up on, others go on, nothing is committed.
@@ -237,10 +246,11 @@ fn bytes_that_are_no_protocol_end_the_client_and_nothing_else() {
 fn random_bytes_never_commit() {
     let server = Server::shared();
     let target = Target::on(server);
-    let rehearsed = Rehearsed::start(&target.database);
-    let pid = rehearsed.upstream_pid();
     let tags = b"QPBDECSHXFdcfp\0z";
-    for _ in 0..200 {
+    for _ in 0..60 {
+        // What cannot be read may end a rehearsal, so each gets its own.
+        let rehearsed = Rehearsed::start(&target.database);
+        let pid = rehearsed.upstream_pid();
         let mut client = Client::connect(&rehearsed.url);
         client.send(&query(LEAK));
         for _ in 0..rand::random_range(1..8) {
@@ -256,10 +266,12 @@ fn random_bytes_never_commit() {
         client.send(&sync());
         client.send(&terminate());
         while client.hear().is_some() {}
+        // It may end in the middle of what was sent, but nothing may have slipped.
+        let verdict = rehearsed.finish().verdict;
+        let slipped = matches!(verdict, Some((Verdict::RollbackNotVerified, _)));
+        assert!(!slipped, "{verdict:?}");
+        target.is_untouched(pid).unwrap();
     }
-    let record = rehearsed.finish();
-    target.is_untouched(pid).unwrap();
-    assert!(record.gapless, "{:?}", record.verdict);
 }
 
 #[test]

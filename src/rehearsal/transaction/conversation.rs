@@ -262,10 +262,7 @@ impl<S: Surroundings> Transaction<S> {
             }
             Event::Left(id) => self.left(id),
             Event::Cancel(id) => {
-                let running = self.upstream.replies.front().is_some_and(|front| {
-                    matches!(front.addressee, Addressee::Client | Addressee::Simple(_))
-                });
-                if self.current == Some(id) && running {
+                if self.current == Some(id) && self.runs_a_clients_statement() {
                     self.output.cancel = true;
                 }
             }
@@ -273,12 +270,19 @@ impl<S: Surroundings> Transaction<S> {
             Event::Impatient => self.impatient = true,
             Event::Finish => {
                 self.finishing = true;
-                if self.current.is_some() && !self.upstream.replies.is_empty() {
+                if self.current.is_some() && self.runs_a_clients_statement() {
                     self.output.cancel = true;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether what upstream works on is a client's: what is ours is short, and must not be cancelled.
+    fn runs_a_clients_statement(&self) -> bool {
+        self.upstream.replies.front().is_some_and(|front| {
+            matches!(front.addressee, Addressee::Client | Addressee::Simple(_))
+        })
     }
 
     fn left(&mut self, id: ClientId) {
@@ -295,7 +299,7 @@ impl<S: Surroundings> Transaction<S> {
             .is_some_and(|piece| matches!(piece, Piece::Frame(frame) if frame.tag() == b'X'));
         if !polite {
             client.inbox.clear();
-            if self.current == Some(id) && !self.upstream.replies.is_empty() {
+            if self.current == Some(id) && self.runs_a_clients_statement() {
                 self.output.cancel = true;
             }
         }

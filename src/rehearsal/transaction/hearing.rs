@@ -327,6 +327,12 @@ impl<S: Surroundings> Transaction<S> {
                     "the command removed the rehearsal's own prepared statements".to_owned(),
                 ));
             }
+            // A cancellation that came too late for the client's statement, or somebody's own.
+            Addressee::Watch if code.as_str() == "57014" => {
+                return Err(Stop::Lost(
+                    "a question of the rehearsal's own was cancelled".to_owned(),
+                ));
+            }
             Addressee::Watch => {
                 return self.slipped("the watch over the transaction failed");
             }
