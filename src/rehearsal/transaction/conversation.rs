@@ -262,7 +262,7 @@ impl<S: Surroundings> Transaction<S> {
             }
             Event::Left(id) => self.left(id),
             Event::Cancel(id) => {
-                if self.current == Some(id) && self.runs_a_clients_statement() {
+                if self.current == Some(id) && self.upstream.replies.await_a_clients() {
                     self.output.cancel = true;
                 }
             }
@@ -270,19 +270,12 @@ impl<S: Surroundings> Transaction<S> {
             Event::Impatient => self.impatient = true,
             Event::Finish => {
                 self.finishing = true;
-                if self.current.is_some() && self.runs_a_clients_statement() {
+                if self.current.is_some() && self.upstream.replies.await_a_clients() {
                     self.output.cancel = true;
                 }
             }
         }
         Ok(())
-    }
-
-    /// Whether what upstream works on is a client's: what is ours is short, and must not be cancelled.
-    fn runs_a_clients_statement(&self) -> bool {
-        self.upstream.replies.front().is_some_and(|front| {
-            matches!(front.addressee, Addressee::Client | Addressee::Simple(_))
-        })
     }
 
     fn left(&mut self, id: ClientId) {
@@ -299,7 +292,7 @@ impl<S: Surroundings> Transaction<S> {
             .is_some_and(|piece| matches!(piece, Piece::Frame(frame) if frame.tag() == b'X'));
         if !polite {
             client.inbox.clear();
-            if self.current == Some(id) && self.runs_a_clients_statement() {
+            if self.current == Some(id) && self.upstream.replies.await_a_clients() {
                 self.output.cancel = true;
             }
         }

@@ -95,6 +95,14 @@ impl Replies {
         self.queue.front()
     }
 
+    /// Whether an answer to a client is awaited. What is ours and was sent in front of its statement
+    /// may have been carried out long ago: a server keeps its answers back until it has to flush.
+    pub(super) fn await_a_clients(&self) -> bool {
+        self.queue
+            .iter()
+            .any(|expected| matches!(expected.addressee, Addressee::Client | Addressee::Simple(_)))
+    }
+
     pub(super) fn front_mut(&mut self) -> Option<&mut Expected> {
         self.queue.front_mut()
     }
