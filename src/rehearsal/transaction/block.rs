@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::control::Control;
 use super::event::{Note, Surroundings};
-use super::order::{Modes, Order, Statement};
+use super::order::{Modes, Statement};
 use super::replies::Addressee;
 use super::virtual_transaction::{Open, Virtual};
 use super::{ClientId, Flow, Transaction};
@@ -170,11 +170,7 @@ impl<S: Surroundings> Transaction<S> {
         id: ClientId,
         statement: &Arc<Statement>,
     ) -> Flow<()> {
-        let ends = matches!(
-            statement.order,
-            Order::Commit { .. } | Order::Rollback { .. } | Order::RollbackTo(_)
-        );
-        if ends {
+        if statement.ends_failed_block() {
             self.carry_out(id, statement).await?;
         } else {
             self.fault(

@@ -219,19 +219,28 @@ impl<S: Surroundings> Transaction<S> {
     /// Waits for the current client's next message; `None` when it is gone.
     pub(super) async fn message(&mut self, id: ClientId) -> Flow<Option<Piece>> {
         loop {
-            let Some(client) = self.clients.get_mut(&id) else {
-                return Ok(None);
-            };
-            if let Some(piece) = client.inbox.pop_front() {
-                self.refresh_full(id);
-                return Ok(Some(piece));
-            }
-            if client.gone || self.finishing {
-                client.gone = true;
-                return Ok(None);
+            if let Some(said) = self.next_said(id) {
+                return Ok(said);
             }
             self.listen_to_client().await?;
         }
+    }
+
+    /// The client's next message as far as it is here: `None` when it must be waited for,
+    /// `Some(None)` when there will be none.
+    pub(super) fn next_said(&mut self, id: ClientId) -> Option<Option<Piece>> {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return Some(None);
+        };
+        if let Some(piece) = client.inbox.pop_front() {
+            self.refresh_full(id);
+            return Some(Some(piece));
+        }
+        if client.gone || self.finishing {
+            client.gone = true;
+            return Some(None);
+        }
+        None
     }
 
     pub(super) fn refresh_full(&mut self, id: ClientId) {

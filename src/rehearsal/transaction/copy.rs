@@ -65,23 +65,13 @@ impl<S: Surroundings> Transaction<S> {
 
     /// The next message, unless the server has given up meanwhile.
     async fn copy_message(&mut self, id: ClientId) -> Flow<Option<Piece>> {
-        loop {
-            if self.upstream.copying != Copying::In {
-                return Ok(None);
-            }
-            let Some(client) = self.clients.get_mut(&id) else {
-                return Ok(None);
-            };
-            if let Some(piece) = client.inbox.pop_front() {
-                self.refresh_full(id);
-                return Ok(Some(piece));
-            }
-            if client.gone || self.finishing {
-                client.gone = true;
-                return Ok(None);
+        while self.upstream.copying == Copying::In {
+            if let Some(said) = self.next_said(id) {
+                return Ok(said);
             }
             self.listen_to_client().await?;
         }
+        Ok(None)
     }
 
     /// A long message is passed on in parts; nothing else may be written before its end.

@@ -181,6 +181,14 @@ impl Statement {
         )
     }
 
+    /// Whether it is what a server lets through in a failed block.
+    pub(super) fn ends_failed_block(&self) -> bool {
+        matches!(
+            self.order,
+            Order::Commit { .. } | Order::Rollback { .. } | Order::RollbackTo(_)
+        )
+    }
+
     /// What is prepared upstream in the place of a statement that is never to run there: a client
     /// has other ways to a prepared statement than an Execute that we see (SQL EXECUTE, also inside
     /// a function; a portal that we took for a cursor). All of these have no parameters and no
@@ -188,7 +196,7 @@ impl Statement {
     /// to parse all but what ends the block.
     pub(super) fn stand_in(&self, failed: bool) -> Option<&'static [u8]> {
         match self.order {
-            Order::Commit { .. } | Order::Rollback { .. } | Order::RollbackTo(_) => Some(STAND_IN),
+            _ if self.ends_failed_block() => Some(STAND_IN),
             Order::Begin { .. }
             | Order::Savepoint(_)
             | Order::Release(_)

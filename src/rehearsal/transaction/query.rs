@@ -162,20 +162,16 @@ impl<S: Surroundings> Transaction<S> {
 
     /// In a failed block the server's own 25P02, except for what ends the block.
     async fn run_in_failed(&mut self, id: ClientId, statement: &Arc<Statement>) -> Flow<()> {
-        match &statement.order {
-            Order::Commit { .. } | Order::Rollback { .. } | Order::RollbackTo(_) => {
-                self.carry_out(id, statement).await?;
-            }
-            _ => {
-                let simple = Simple {
-                    shift: statement.shift,
-                    ..Simple::default()
-                };
-                self.parse_text(&statement.text, &Addressee::Simple(simple));
-                self.settle().await?;
-            }
+        if statement.ends_failed_block() {
+            self.carry_out(id, statement).await?;
+            return Ok(());
         }
-        Ok(())
+        let simple = Simple {
+            shift: statement.shift,
+            ..Simple::default()
+        };
+        self.parse_text(&statement.text, &Addressee::Simple(simple));
+        self.settle().await
     }
 
     async fn finish_query(&mut self, id: ClientId) -> Flow<()> {

@@ -95,17 +95,16 @@ impl<S: Surroundings> Transaction<S> {
         client
             .on_commit
             .retain(|table| table.action != OnCommit::Drop);
-        if !to_drop.is_empty() || empty.is_some() {
-            // A portal of the last Query would still be reading them.
-            self.close_portal(b"");
-        }
-        if !to_drop.is_empty() {
-            self.deferred.stale();
-            self.own(&drop_all(&to_drop), &Addressee::Ours);
-        }
+        self.send_drop_temporary(&to_drop);
         if let Some(empty) = empty {
-            self.own(&empty, &Addressee::Check);
+            self.own_on_temporary(&empty, &Addressee::Check);
         }
+    }
+
+    /// A portal of the last Query would still be reading the tables.
+    fn own_on_temporary(&mut self, sql: &str, addressee: &Addressee) {
+        self.close_portal(b"");
+        self.own(sql, addressee);
     }
 
     /// What the client whose session this is has in the temporary schema: all that is neither ours
@@ -133,9 +132,8 @@ impl<S: Surroundings> Transaction<S> {
     /// Drops temporary objects of a client.
     pub(super) fn send_drop_temporary(&mut self, objects: &BTreeSet<Object>) {
         if !objects.is_empty() {
-            self.close_portal(b"");
             self.deferred.stale();
-            self.own(&drop_all(objects), &Addressee::Ours);
+            self.own_on_temporary(&drop_all(objects), &Addressee::Ours);
         }
     }
 }

@@ -59,13 +59,7 @@ impl<S: Surroundings> Transaction<S> {
         let failed = self.upstream.faulted || gone;
         match self.state(id).clone() {
             Virtual::Idle if self.unit.started => {
-                if failed {
-                    self.roll_back_to_savepoint().await?;
-                    self.deferred.forget();
-                } else {
-                    self.deferred.keep();
-                }
-                self.note_end(id, !failed);
+                self.keep_or_undo(id, !failed).await?;
             }
             Virtual::Open(open) if self.upstream.faulted => {
                 self.abort(id).await?;
@@ -145,13 +139,7 @@ impl<S: Surroundings> Transaction<S> {
             }
         }
         let committed = !self.upstream.faulted;
-        if committed {
-            self.deferred.keep();
-        } else {
-            self.roll_back_to_savepoint().await?;
-            self.deferred.forget();
-        }
-        self.note_end(id, committed);
+        self.keep_or_undo(id, committed).await?;
         self.set_state(id, Virtual::Idle);
         self.unit.restart();
         Ok(committed)
@@ -168,13 +156,7 @@ impl<S: Surroundings> Transaction<S> {
             self.check_watch()?;
         }
         let committed = commit && !self.upstream.faulted;
-        if committed {
-            self.deferred.keep();
-        } else {
-            self.roll_back_to_savepoint().await?;
-            self.deferred.forget();
-        }
-        self.note_end(id, committed);
+        self.keep_or_undo(id, committed).await?;
         self.unit.restart();
         Ok(!commit || committed)
     }
@@ -193,6 +175,18 @@ impl<S: Surroundings> Transaction<S> {
         self.note_end(id, false);
         self.set_state(id, Virtual::Idle);
         self.unit.restart();
+        Ok(())
+    }
+
+    /// What a real COMMIT would have kept stays behind the savepoint; all else is undone.
+    async fn keep_or_undo(&mut self, id: ClientId, committed: bool) -> Flow<()> {
+        if committed {
+            self.deferred.keep();
+        } else {
+            self.roll_back_to_savepoint().await?;
+            self.deferred.forget();
+        }
+        self.note_end(id, committed);
         Ok(())
     }
 
