@@ -131,6 +131,18 @@ pub struct JobRecord {
     pub outcome: Option<Outcome>,
 }
 
+impl JobRecord {
+    /// The intent to create a Job.
+    #[must_use]
+    pub fn intended(name: String) -> Self {
+        Self {
+            name,
+            uid: None,
+            outcome: None,
+        }
+    }
+}
+
 /// How a Job ended.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -78,11 +78,7 @@ mod tests {
             drifts: 0,
             busy: 0,
             started: jiff::Timestamp::UNIX_EPOCH,
-            dry_run: Some(JobRecord {
-                name: "orders-dryrun-01234567-3".into(),
-                uid: None,
-                outcome: None,
-            }),
+            dry_run: Some(JobRecord::intended("orders-dryrun-01234567-3".into())),
             upgrade: None,
             evidence: None,
             before: None,

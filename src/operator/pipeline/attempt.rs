@@ -18,6 +18,17 @@ pub(super) fn begin(
     commands: String,
 ) -> Standing {
     let attempt = 1 + latest_attempt(world, &input);
+    rehearse(world, next, input, commands, attempt)
+}
+
+fn rehearse(
+    world: &World,
+    next: &mut Next,
+    input: InputDigest,
+    commands: String,
+    attempt: u32,
+) -> Standing {
+    let name = job_name(name_of(world), RunPhase::DryRun, &input, attempt);
     next.status.run = Some(Run {
         image: world.migration.spec.image.clone(),
         commands,
@@ -25,11 +36,7 @@ pub(super) fn begin(
         drifts: 0,
         busy: 0,
         started: world.now,
-        dry_run: Some(JobRecord {
-            name: job_name(name_of(world), RunPhase::DryRun, &input, attempt),
-            uid: None,
-            outcome: None,
-        }),
+        dry_run: Some(JobRecord::intended(name)),
         upgrade: None,
         evidence: None,
         before: None,
@@ -57,14 +64,8 @@ pub(super) fn again(world: &World, next: &mut Next, why: Again) -> Standing {
         return Standing::Suspended;
     };
     let attempt = 1 + latest_attempt(world, &old.input_digest).max(old.attempt);
-    let standing = begin(world, next, old.input_digest, old.commands);
+    let standing = rehearse(world, next, old.input_digest, old.commands, attempt);
     if let Some(run) = &mut next.status.run {
-        run.attempt = attempt;
-        run.dry_run = Some(JobRecord {
-            name: job_name(name_of(world), RunPhase::DryRun, &run.input_digest, attempt),
-            uid: None,
-            outcome: None,
-        });
         run.started = old.started;
         match why {
             Again::Asked => run.started = world.now,

@@ -196,11 +196,7 @@ pub(super) fn passed(world: &World, next: &mut Next) -> Standing {
         run.attempt,
     );
     if let Some(run) = &mut next.status.run {
-        run.upgrade = Some(JobRecord {
-            name,
-            uid: None,
-            outcome: None,
-        });
+        run.upgrade = Some(JobRecord::intended(name));
     }
     create_upgrade(next, evidence)
 }
