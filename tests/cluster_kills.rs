@@ -100,7 +100,7 @@ fn killed(name: &str, reason: &str, kill: impl FnOnce(&Trial, &Node)) {
         "False"
     );
     assert_eq!(trial.upgrades(), [""; 0]);
-    trial.retry();
+    trial.shop.retry();
     trial.is_released();
     assert_eq!(trial.upgrades().len(), 1);
 }
@@ -116,7 +116,7 @@ fn kill_prepare(name: &str) {
     assert!(message.contains("the command was not started"), "{message}");
     drop(busy);
     trial.unchanged();
-    trial.retry();
+    trial.shop.retry();
     trial.is_released();
 }
 
@@ -138,7 +138,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             open_after_a_while(&trial, hold);
             trial.stalls("UpgradeFailed");
             trial.unchanged();
-            trial.retry();
+            trial.shop.retry();
             trial.is_released();
             assert_eq!(trial.charged(), 1);
         }),
@@ -177,7 +177,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             trial.stays("UpgradeUnknown");
             trial.unchanged();
             // A person has looked, and says so.
-            trial.retry();
+            trial.shop.retry();
             trial.is_released();
             assert_eq!(trial.charged(), 1);
         }),
@@ -189,7 +189,7 @@ fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied
             assert_eq!(trial.charged(), 1);
             // A person has looked, and releases what is applied.
             let image = Cluster::get().orders_image("v3-data");
-            trial.annotate(&format!("drydock.dev/release={image}"));
+            trial.shop.annotate(&format!("drydock.dev/release={image}"));
             trial.is_released();
             assert_eq!(trial.charged(), 1);
             assert_eq!(trial.upgrades().len(), 1);
@@ -203,7 +203,7 @@ fn upgrading(name: &str, apply: fn(&Trial), point: Point) -> (Trial, Hold) {
     apply(&trial);
     trial.rehearsed_and_suspended();
     let hold = trial.hold(point);
-    trial.suspend(false);
+    trial.shop.suspend(false);
     trial.arrives(point);
     (trial, hold)
 }
@@ -230,7 +230,7 @@ fn open_after_a_while(trial: &Trial, hold: Hold) {
 /// The second attempt finds the database in the predicted state and runs nothing.
 fn retried_and_found_applied(trial: &Trial) {
     assert_eq!(trial.charged(), 1);
-    trial.retry();
+    trial.shop.retry();
     trial.is_released();
     assert_eq!(trial.charged(), 1);
     assert_eq!(trial.upgrades().len(), 2);

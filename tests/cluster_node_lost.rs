@@ -40,7 +40,7 @@ fn an_upgrade_on_a_lost_node_is_unknown_and_never_attempted_beside_itself() {
     trial.alembic();
     trial.rehearsed_and_suspended();
     let hold = trial.hold(Point::Within);
-    trial.suspend(false);
+    trial.shop.suspend(false);
     trial.arrives(Point::Within);
     let command = trial.running("upgrade", "migration");
 
@@ -68,7 +68,7 @@ fn an_upgrade_on_a_lost_node_is_unknown_and_never_attempted_beside_itself() {
     });
     trial.stays("UpgradeUnknown");
     drop(lost);
-    trial.retry();
+    trial.shop.retry();
     trial.is_released();
     assert_eq!(trial.charged(), 1, "it was applied twice");
     assert_eq!(trial.upgrades().len(), 2);

@@ -144,20 +144,6 @@ impl Orders {
             .apply(&format!("{deployment}\n---\n{SERVICE}"));
     }
 
-    /// Sets `suspend`.
-    pub fn suspend(&self, yes: bool) {
-        let patch = json!({"spec": {"suspend": yes}}).to_string();
-        let arguments = [
-            "patch",
-            "migration",
-            "orders",
-            "--type=merge",
-            "--patch",
-            &patch,
-        ];
-        self.namespace.kubectl(&arguments);
-    }
-
     /// Waits until the dry run of the present run has begun, suspends, and waits until it has
     /// passed: whatever happens then, happens between dry run and upgrade.
     pub fn pause_after_the_dry_run(&self) {
@@ -171,13 +157,6 @@ impl Orders {
         self.suspend(true);
         self.says(PATIENCE, "DryRunPassed", "True", "Passed");
         assert_eq!(self.job("upgrade"), None, "it was suspended in time");
-    }
-
-    /// Asks for another attempt.
-    pub fn retry(&self) {
-        let value = format!("drydock.dev/retry={}", rand::random::<u32>());
-        let arguments = ["annotate", "--overwrite", "migration", "orders", &value];
-        self.namespace.kubectl(&arguments);
     }
 
     /// A session that lets nobody write to `orders`, until the value goes.

@@ -106,6 +106,31 @@ impl Shop<'_> {
         self.namespace.apply(&migration("orders", image, more));
     }
 
+    /// Sets `suspend` of `orders`.
+    pub fn suspend(&self, yes: bool) {
+        let patch = json!({"spec": {"suspend": yes}}).to_string();
+        let arguments = [
+            "patch",
+            "migration",
+            "orders",
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        self.namespace.kubectl(&arguments);
+    }
+
+    /// Annotates `orders` with `key=value`.
+    pub fn annotate(&self, annotation: &str) {
+        let arguments = ["annotate", "--overwrite", "migration", "orders", annotation];
+        self.namespace.kubectl(&arguments);
+    }
+
+    /// Asks for another attempt.
+    pub fn retry(&self) {
+        self.annotate(&format!("drydock.dev/retry={}", rand::random::<u32>()));
+    }
+
     /// How the Migration `orders` stands.
     pub fn orders(&self) -> Value {
         self.namespace.object(MIGRATION, "orders")

@@ -145,38 +145,13 @@ with connect() as c: c.execute('UPDATE orders SET total = total + 1')
         self.wait(60, "the dry run is begun", || {
             (!self.shop.jobs().is_empty()).then_some(())
         });
-        self.suspend(true);
+        self.shop.suspend(true);
         self.wait(120, "the dry run passes", || {
             let orders = self.shop.namespace.find(MIGRATION, "orders")?;
             let passed = condition(&orders, "DryRunPassed")?;
             (passed["status"] == "True").then_some(())
         });
         assert_eq!(self.charged(), 0);
-    }
-
-    pub fn suspend(&self, suspend: bool) {
-        let patch = json!({"spec": {"suspend": suspend}}).to_string();
-        let arguments = [
-            "patch",
-            "migration",
-            "orders",
-            "--type=merge",
-            "--patch",
-            &patch,
-        ];
-        self.shop.namespace.kubectl(&arguments);
-    }
-
-    /// Says retry.
-    pub fn retry(&self) {
-        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.annotate(&format!("drydock.dev/retry={count}"));
-    }
-
-    pub fn annotate(&self, annotation: &str) {
-        let arguments = ["annotate", "--overwrite", "migration", "orders", annotation];
-        self.shop.namespace.kubectl(&arguments);
     }
 
     /// Lets the namespace have so many Jobs.
