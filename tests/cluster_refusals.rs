@@ -138,7 +138,7 @@ const BESIDE: &str = "
 import os, psycopg
 def url(name): return os.environ[name].replace('+psycopg', '')
 with psycopg.connect(url('DATABASE_URL')) as connection:
-    connection.execute('ALTER TABLE orders ADD COLUMN note text')
+    connection.execute('ALTER TABLE customers ADD COLUMN note text')
 with psycopg.connect(url('ORDERS_PRIMARY_URL')) as connection:
     connection.execute('UPDATE orders SET total = total + 1')
     connection.execute('SELECT pg_sleep(0.5)')

@@ -83,6 +83,28 @@ async fn a_session_blocked_for_longer_than_the_budget_goes_on_and_the_rehearsal_
 }
 
 #[tokio::test]
+async fn a_command_that_goes_around_its_rehearsal_and_waits_for_it_is_told_so() {
+    let database = database(Server::shared());
+    let target = target(&database);
+    let budgets = Budgets {
+        blocking: Duration::from_millis(200),
+        duration: PLENTY,
+    };
+    let (holder, mut guard) = holding(&target, budgets).await;
+    // From its first look at held locks on, the guard knows who came later.
+    guard.watch().changed().await.expect("a look");
+    let mut command = client(&target, "alembic").await;
+    let reading = tokio::time::timeout(PLENTY, command.ask("SELECT count(*) FROM orders"));
+    reading.await.expect("released").expect("rows");
+    let ended = guard.events.recv().await.expect("a reason");
+    assert_eq!(ended.verdict, Verdict::BudgetExceeded(Budget::Blocking));
+    let advice = "does a part of the command go around the rehearsal?";
+    assert!(ended.message.contains(advice), "{}", ended.message);
+    holder.closed().await;
+    assert!(guard.stop().await.bypass);
+}
+
+#[tokio::test]
 async fn a_rehearsal_past_its_duration_is_ended() {
     let database = database(Server::shared());
     let target = target(&database);

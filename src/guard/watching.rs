@@ -136,20 +136,29 @@ impl Watching {
             known.extend(sessions.into_iter().map(|session| (session.pid, session)));
         }
         if let Some(exhausted) = exhausted {
-            return Some(blocking(&exhausted, self.budgets.blocking));
+            let own = self.seen.strangers.contains_key(&exhausted.session.pid);
+            return Some(blocking(&exhausted, own, self.budgets.blocking));
         }
         (now >= self.budgets.duration).then(|| duration(self.budgets.duration))
     }
 }
 
-fn blocking(exhausted: &Exhausted, budget: Duration) -> Ended {
+/// `own` is a session that looks like the command's: with a command that goes around the rehearsal
+/// in the middle of it, the two wait for each other.
+fn blocking(exhausted: &Exhausted, own: bool, budget: Duration) -> Ended {
     let Exhausted { session, waited } = exhausted;
+    let advice = if own {
+        "It is of the command's role and address and was opened during the rehearsal: does a part \
+         of the command go around the rehearsal? All of it must read its database's address from \
+         the variable that drydock sets (--env NAME, or database.exposeAs)"
+    } else {
+        "Rehearse when there is less traffic, split the migration, or raise the blocking budget"
+    };
     Ended {
         verdict: Verdict::BudgetExceeded(Budget::Blocking),
         message: format!(
             "{} waited {} ms behind the rehearsal for {} on {}, and the blocking budget is {} ms; \
-             the rehearsal was ended at once, so it went on. Rehearse when there is less traffic, \
-             split the migration, or raise the blocking budget",
+             the rehearsal was ended at once, so it went on. {advice}",
             session.name(),
             waited.as_millis(),
             session.mode,
