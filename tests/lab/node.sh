@@ -26,7 +26,9 @@ done
 mount --make-rshared /
 
 ip link set lo up
-ip link add lab0 type bridge
+# With an address of its own: the kernel would give it the lowest of its ports', which changes as
+# pods come and go, and a pod that knows the old one reaches nobody until it asks again.
+ip link add lab0 address 02:00:0a:58:00:01 type bridge
 # A bridge without a port has no carrier.
 ip link add lab1 type veth peer name lab2
 ip link set lab1 master lab0 up
