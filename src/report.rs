@@ -10,6 +10,7 @@ mod ledger;
 pub mod render;
 mod statement;
 mod summary;
+pub mod units;
 mod witnessed;
 
 pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};

@@ -141,7 +141,6 @@ fn may(namespace: &Namespace<'_>, verb: &str, resource: &str) -> bool {
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn the_chart_installs_and_upgrades_and_its_end_leaves_migrations_alone() {
     let cluster = Cluster::get();
     install_crd(cluster);
@@ -196,7 +195,6 @@ fn the_chart_installs_and_upgrades_and_its_end_leaves_migrations_alone() {
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn a_hook_lets_a_good_release_through_and_stops_a_bad_one_before_anything_is_applied() {
     let harbour = Harbour::open("hook");
     harbour.orders("hook", "v1", "180s").unwrap();
@@ -267,7 +265,6 @@ fn a_hook_lets_a_good_release_through_and_stops_a_bad_one_before_anything_is_app
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn a_migration_in_the_chart_gates_installation_upgrade_and_rollback() {
     let harbour = Harbour::open("gate");
     harbour.orders("gate", "v1", "180s").unwrap();

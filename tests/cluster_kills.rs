@@ -46,7 +46,6 @@ fn scenario<F: FnOnce(&'static str) + Send + 'static>(name: &'static str, run: F
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn a_dry_run_that_is_killed_in_a_long_alter_commits_nothing_and_can_be_retried() {
     if Cluster::get().node().is_none() {
         return;
@@ -121,7 +120,6 @@ fn kill_prepare(name: &str) {
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn an_upgrade_that_is_killed_around_its_commit_is_classified_rightly_and_applied_once() {
     if Cluster::get().node().is_none() {
         return;
@@ -309,7 +307,6 @@ fn of_phase<'a>(objects: &'a [Value], phase: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn a_controller_that_is_killed_at_every_step_comes_to_the_same_end() {
     together(vec![
         scenario("steps", |name| {

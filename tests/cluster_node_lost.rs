@@ -31,7 +31,6 @@ impl Drop for Lost {
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn an_upgrade_on_a_lost_node_is_unknown_and_never_attempted_beside_itself() {
     let Some(node) = Cluster::get().node() else {
         return;

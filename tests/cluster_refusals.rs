@@ -138,14 +138,13 @@ const BESIDE: &str = "
 import os, psycopg
 def url(name): return os.environ[name].replace('+psycopg', '')
 with psycopg.connect(url('DATABASE_URL')) as connection:
-    connection.execute('ALTER TABLE customers ADD COLUMN note text')
+    connection.execute('CREATE TABLE notes (id int)')
 with psycopg.connect(url('ORDERS_PRIMARY_URL')) as connection:
     connection.execute('UPDATE orders SET total = total + 1')
     connection.execute('SELECT pg_sleep(0.5)')
 ";
 
 #[test]
-#[ignore = "not seen to pass as a whole yet: run it with --ignored"]
 fn a_release_with_a_bad_migration_never_starts_while_the_old_pods_serve() {
     let old = Old::serving("bad");
     let primary = json!({"template": {"env": [

@@ -69,10 +69,12 @@ impl Stage {
     }
 
     async fn connect_as(&self, role: &str, application: &str) -> Client {
-        let text = format!(
-            "postgresql://{role}@127.0.0.1:{}/{}",
-            self.server.port, self.name
-        );
+        self.connect_to(role, application, &self.name).await
+    }
+
+    async fn connect_to(&self, role: &str, application: &str, database: &str) -> Client {
+        let port = self.server.port;
+        let text = format!("postgresql://{role}@127.0.0.1:{port}/{database}");
         let (target, _) = url::parse(&text, &Environment::default()).unwrap();
         connect::client(
             &target,
@@ -466,6 +468,26 @@ async fn the_session_that_holds_the_run_is_no_leftover(#[case] major: u8) {
     let before = stage.before("app").await;
     let (seen, _) = stage.verify("app", &before, &nothing_written()).await;
     assert_eq!(seen.rollback, RollbackProof::Verified, "{seen:?}");
+}
+
+/// Two namespaces with the same release, one server.
+#[rstest]
+#[case(13)]
+#[case(18)]
+#[tokio::test]
+async fn a_run_of_the_same_name_in_another_database_is_no_leftover(#[case] major: u8) {
+    let stage = Stage::on(major).await;
+    let before = stage.before("app").await;
+    let elsewhere = stage.server.database();
+    let mut other = stage
+        .connect_to("app", "drydock/run-1", &elsewhere.name)
+        .await;
+    other
+        .ask("BEGIN; SELECT pg_current_xact_id()")
+        .await
+        .unwrap();
+    let (seen, _) = stage.verify("app", &before, &nothing_written()).await;
+    assert_eq!(seen.leftovers, [""; 0]);
 }
 
 #[rstest]

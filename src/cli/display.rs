@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::dock::console::{Console, Progress, Step};
-use crate::report::render::{count, millis};
+use crate::report::units::{count, millis};
 
 /// How often a terminal's line is drawn anew.
 const REDRAW: Duration = Duration::from_millis(100);

@@ -10,14 +10,12 @@ mod outline;
 mod proof;
 mod sql;
 mod text;
-mod units;
 
 pub use html::html;
 pub use markdown::markdown;
 pub use outline::{Failure, Mark, Outline, SchemaLine, Sign, StatementLine, Tone};
 pub use sql::sql;
 pub use text::{Style, text};
-pub use units::{bytes, count, micros, millis};
 
 use super::Report;
 

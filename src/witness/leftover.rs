@@ -74,6 +74,7 @@ fn question(major: u32, before: &Before, facts: &Facts) -> String {
     };
     // A process that was started after ours is another one under the same number. Sessions of ours
     // that are not in a transaction hold drydock's lock, or are about to end: they hold no change.
+    // A run of another cluster or namespace may have the same name, though not in this database.
     format!(
         "{fate}\
          SELECT 'session', a.pid, a.state, (SELECT count(*) FROM pg_catalog.pg_locks l \
@@ -81,7 +82,8 @@ fn question(major: u32, before: &Before, facts: &Facts) -> String {
          WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.usename = session_user \
          AND (a.pid = {pid} AND a.backend_start <= (SELECT me.backend_start \
          FROM pg_catalog.pg_stat_activity me WHERE me.pid = pg_catalog.pg_backend_pid()) \
-         OR a.application_name = {application} AND a.xact_start IS NOT NULL);\n\
+         OR a.application_name = {application} AND a.xact_start IS NOT NULL \
+         AND a.datname = pg_catalog.current_database());\n\
          SELECT 'prepared', gid, transaction, owner = current_user \
          AND database = pg_catalog.current_database() FROM pg_catalog.pg_prepared_xacts;\n\
          SELECT 'slot', slot_name FROM pg_catalog.pg_replication_slots WHERE NOT temporary \

@@ -140,9 +140,7 @@ fn command(record: &DryRun) -> Option<Said> {
         How::Exited { code } => Said::new(
             Verdict::Failed,
             match failing {
-                Some((number, error)) => {
-                    format!("statement {number} failed: {error}")
-                }
+                Some(failing) => failing,
                 None if !record.rehearsal.connected => format!(
                     "`{name}` ended with exit code {code} before it connected to the database; its \
                      own output says why"
@@ -174,18 +172,30 @@ fn command(record: &DryRun) -> Option<Said> {
 }
 
 /// The statement that a failed command most likely failed on: the last one that got an error.
-fn failing(statements: &[Statement]) -> Option<(usize, String)> {
+fn failing(statements: &[Statement]) -> Option<String> {
     statements
         .iter()
         .enumerate()
         .rev()
         .find_map(|(index, statement)| match &statement.outcome {
-            StatementOutcome::Error(error) => Some((
+            StatementOutcome::Error(error) => Some(format!(
+                "statement {}{} failed: ERROR {}: {}",
                 index + 1,
-                format!("ERROR {}: {}", error.code, error.message),
+                keyword(&statement.text),
+                error.code,
+                error.message
             )),
             _ => None,
         })
+}
+
+/// Above all a reader should see at once that it was the COMMIT.
+fn keyword(text: &str) -> String {
+    let first = text.split(|c: char| !c.is_ascii_alphabetic()).next();
+    match first {
+        Some(word) if !word.is_empty() => format!(" ({})", word.to_ascii_uppercase()),
+        _ => String::new(),
+    }
 }
 
 /// Whether the command ran well and changed nothing: it wrote nothing that a commit would have
@@ -358,7 +368,7 @@ mod tests {
             })));
         assert_eq!(
             decided(&record).message,
-            "statement 2 failed: ERROR 23503: violates foreign key constraint"
+            "statement 2 (COMMIT) failed: ERROR 23503: violates foreign key constraint"
         );
     }
 

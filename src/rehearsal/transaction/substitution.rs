@@ -11,6 +11,7 @@ use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction};
 use crate::rehearsal::sql::{Refusal, RefusalCause, SequenceRef};
 use crate::rehearsal::wire::SqlState;
+use crate::report::units::bytes;
 use crate::report::{Finding, Severity};
 use crate::verdict::NotRehearsed;
 
@@ -90,8 +91,9 @@ impl<S: Surroundings> Transaction<S> {
         }
         if known.bytes >= self.opening.substitute_below {
             let message = format!(
-                "a CONCURRENTLY statement cannot run inside a transaction, and its table holds {} MiB, too much to run the plain form in its place (concurrently.substituteBelow)",
-                known.bytes / (1024 * 1024)
+                "a CONCURRENTLY statement cannot run inside a transaction, and its table holds {}, too much to run the plain form in its place (concurrently.substituteBelow: {})",
+                bytes(known.bytes),
+                bytes(self.opening.substitute_below)
             );
             self.not_rehearsed(NotRehearsed::CannotRunInTransaction, &message);
             return Ok(true);
@@ -133,7 +135,7 @@ impl<S: Surroundings> Transaction<S> {
         id: ClientId,
         statement: &Arc<Statement>,
         form: &Concurrently,
-        bytes: Option<u64>,
+        size: Option<u64>,
     ) -> Flow<bool> {
         if self.upstream.faulted {
             return Ok(false);
@@ -152,12 +154,12 @@ impl<S: Surroundings> Transaction<S> {
         if self.upstream.faulted {
             return Ok(false);
         }
-        let size = bytes.unwrap_or_default() / 1024;
+        let size = bytes(size.unwrap_or_default());
         self.output.notes.push(Note::Finding(Finding {
             code: "ConcurrentlySubstituted".to_owned(),
             severity: Severity::Info,
             message: format!(
-                "CONCURRENTLY cannot run inside a transaction; the plain form ran in its place on a table of {size} KiB. The upgrade will run the real form"
+                "CONCURRENTLY cannot run inside a transaction; the plain form ran in its place on a table of {size}. The upgrade will run the real form"
             ),
             statement: Some(number),
         }));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::object;
 use super::proof::{ledger, rollback, rollback_heading};
-use super::units::{bytes, count, micros, millis};
+use crate::report::units::{bytes, count, micros, millis};
 use crate::report::{Phase, Report, Severity, Statement, StatementOutcome};
 use crate::verdict::Verdict;
 

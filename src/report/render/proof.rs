@@ -1,7 +1,7 @@
 //! What the witness saw and what a rollback does not undo, in lines.
 
 use super::outline::{Mark, Tone, printable};
-use super::units::{bytes, count};
+use crate::report::units::{bytes, count};
 use crate::report::{CatalogueClass, Ledger, Witnessed};
 use crate::verdict::RollbackProof;
 

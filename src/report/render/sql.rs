@@ -1,7 +1,7 @@
 //! The statements as they were executed, as a script for reading; literals of DML are normalised,
 //! so it is no script for running.
 
-use super::units::micros;
+use crate::report::units::micros;
 use crate::report::{Report, StatementOutcome};
 
 /// Renders the statements with their virtual transactions marked.
