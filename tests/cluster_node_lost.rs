@@ -50,6 +50,8 @@ fn an_upgrade_on_a_lost_node_is_unknown_and_never_attempted_beside_itself() {
         "--selector=drydock.dev/phase=upgrade",
         "--force",
         "--grace-period=0",
+        // The Job's finalizer keeps it in the API, being deleted.
+        "--wait=false",
     ]);
     let message = trial.stalls("UpgradeUnknown");
     assert!(

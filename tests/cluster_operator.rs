@@ -69,6 +69,51 @@ fn a_mistaken_migration_is_refused_with_its_place() {
             "spec.dryRun.budgets.blocking in body should match",
         ),
         (
+            json!({"dryRun": {"budgets": {"duration": ""}}}),
+            "spec.dryRun.budgets.duration in body should be at least 1 chars long",
+        ),
+        (
+            json!({"dryRun": {"concurrently": {"substituteBelow": "64MB"}}}),
+            "spec.dryRun.concurrently.substituteBelow in body should match",
+        ),
+        (
+            json!({"upgrade": {"lockTimeout": "-1s"}}),
+            "spec.upgrade.lockTimeout in body should match",
+        ),
+        (
+            json!({"alembic": {"command": []}}),
+            "spec.alembic.command in body should have at least 1 items",
+        ),
+        (
+            json!({"alembic": null, "command": {}}),
+            "spec.command.upgrade: Required value",
+        ),
+        (
+            json!({"alembic": null, "command": {"upgrade": "./migrate.sh"}}),
+            "spec.command.upgrade in body must be of type array",
+        ),
+        (json!({"database": null}), "spec.database: Required value"),
+        (
+            json!({"database": {"urlFrom": {"secretKeyRef": {"name": "", "key": "b"}}}}),
+            "spec.database.urlFrom.secretKeyRef.name in body should be at least 1 chars long",
+        ),
+        (
+            json!({"database": {"urlFrom": {"secretKeyRef": {"name": "a"}}}}),
+            "spec.database.urlFrom.secretKeyRef.key: Required value",
+        ),
+        (
+            json!({"database": {"urlFrom": secret, "exposeAs": {"url": "DATABASE-URL"}}}),
+            "spec.database.exposeAs.url in body should match",
+        ),
+        (
+            json!({"database": {"host": "h", "name": "n", "user": "u", "port": 0, "passwordFrom": secret}}),
+            "spec.database.port in body should be greater than or equal to 1",
+        ),
+        (
+            json!({"suspend": "yes"}),
+            "spec.suspend in body must be of type boolean",
+        ),
+        (
             json!({"approval": "Manual"}),
             "unknown field \"spec.approval\"",
         ),

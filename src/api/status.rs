@@ -126,6 +126,9 @@ pub struct JobRecord {
     /// Its UID, once it was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// The UID of an upgrade's pod, before that pod is started: no other pod of the Job ever is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -138,6 +141,7 @@ impl JobRecord {
         Self {
             name,
             uid: None,
+            pod: None,
             outcome: None,
         }
     }

@@ -20,6 +20,10 @@ const FETCHES: u32 = 6;
 /// together with the Migration is there by then.
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long after its time a pod that is being deleted may still be there. Its node then does not
+/// answer, and the Job waits for it for ever.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
+
 /// The stage of a run. Everything that is final is in the run's records already.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Stage {
@@ -103,7 +107,7 @@ fn job(
         };
         match job.map_or_else(
             || Looked::Over(lost(world, phase, "its Job is gone")),
-            |job| look(world, next, run, phase, job),
+            |job| look(world, next, run, phase, &mut record.pod, job),
         ) {
             Looked::Held(held) => return Stage::Held(held),
             Looked::Going(obstacle) => return Stage::Going(phase, obstacle),
@@ -129,6 +133,7 @@ fn look(
     next: &mut Next,
     run: &mut Run,
     phase: RunPhase,
+    known_pod: &mut Option<String>,
     job: &ObservedJob,
 ) -> Looked {
     let given_up = job.failed || job.deleting;
@@ -144,9 +149,18 @@ fn look(
         next.wake(Duration::from_secs(2));
         return Looked::Going(obstacle(world, next, job.created, job.event.clone()));
     };
+    // Somebody took the first pod away with force, and the Job, which has not seen it end, has made
+    // another one.
+    if phase == RunPhase::Upgrade && *known_pod.get_or_insert_with(|| pod.uid.clone()) != pod.uid {
+        return Looked::Over(lost(
+            world,
+            phase,
+            "its pod is gone and was not seen to end; the pod in its place is not started",
+        ));
+    }
     if let Some(index) = pod.gate
         && !given_up
-        && !pod.deleting
+        && pod.gone_by.is_none()
     {
         return Looked::Held(Held {
             pod: pod.name.clone(),
@@ -155,6 +169,13 @@ fn look(
         });
     }
     match pod.progress() {
+        Progress::Going | Progress::Blocked(_) if is_overdue(world, next, pod) => {
+            let why = format!(
+                "its pod {} is deleted, but its node does not say that it has ended",
+                pod.name
+            );
+            Looked::Over(lost(world, phase, &why))
+        }
         Progress::Going => Looked::Going(obstacle(world, next, pod.created, job.event.clone())),
         Progress::Blocked(problem) => {
             Looked::Going(obstacle(world, next, pod.created, Some(problem)))
@@ -171,6 +192,20 @@ fn look(
         }
         Progress::Silent(why) => Looked::Over(lost(world, phase, &why)),
     }
+}
+
+fn is_overdue(world: &World, next: &mut Next, pod: &RunPod) -> bool {
+    let Some(gone_by) = pod.gone_by else {
+        return false;
+    };
+    let left = OVERDUE - world.now.duration_since(gone_by);
+    if let Ok(left) = Duration::try_from(left)
+        && !left.is_zero()
+    {
+        next.wake(left);
+        return false;
+    }
+    true
 }
 
 fn obstacle(

@@ -97,7 +97,13 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
                 superseded: !same,
             };
         }
-        Some(Stage::Ended(_, outcome)) if outcome.reason == reason::UPGRADE_UNKNOWN && !retry => {
+        // Only a person who has looked can go on from here: with a retry, or by releasing what is
+        // applied.
+        Some(Stage::Ended(_, outcome))
+            if outcome.reason == reason::UPGRADE_UNKNOWN
+                && !retry
+                && !(same && release::by_hand(world)) =>
+        {
             return Standing::UpgradeEnded {
                 outcome: outcome.clone(),
                 superseded: !same,

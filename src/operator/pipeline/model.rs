@@ -28,6 +28,10 @@ pub(super) enum Going {
     CannotStart,
     /// The pod vanishes while the command runs.
     Vanishes,
+    /// The same, and nobody counts it: the Job makes another pod.
+    IsReplaced,
+    /// Its node is lost while the command runs, and the pod is deleted.
+    Strands,
     /// The witness's report cannot be fetched.
     Mute,
 }
@@ -294,8 +298,9 @@ impl Cluster {
                 let job = self.jobs.iter().find(|job| job.name == name);
                 assert!(
                     job.is_none_or(|job| job.phase == Some(RunPhase::DryRun)
-                        || !self.upgrades_started.contains(&job.name)),
-                    "an upgrade that was started is never deleted"
+                        || !self.upgrades_started.contains(&job.name)
+                        || job.pod.as_ref().is_some_and(|pod| pod.gate.is_some())),
+                    "a pod of an upgrade that was started is never deleted"
                 );
                 self.jobs.retain(|job| job.uid != uid);
             }
@@ -424,6 +429,18 @@ impl Cluster {
                 job.failed = true;
                 continue;
             }
+            if going == Going::Strands {
+                pod.gone_by.get_or_insert(self.now);
+                continue;
+            }
+            if going == Going::IsReplaced {
+                let uid = format!("{}-again", pod.uid);
+                job.pod = Some(RunPod {
+                    uid,
+                    ..new_pod(job, self.now)
+                });
+                continue;
+            }
             let (verdict, nothing) = match &going {
                 Going::Says(verdict) => (verdict.clone(), false),
                 Going::NothingToDo => (Verdict::Passed, true),
@@ -449,7 +466,7 @@ fn new_pod(job: &ObservedJob, now: Timestamp) -> RunPod {
         uid: format!("{}-pod", job.uid),
         gate: (job.phase == Some(RunPhase::Upgrade)).then_some(0),
         created: now,
-        deleting: false,
+        gone_by: None,
         finished: false,
         unschedulable: None,
         sidecars: Vec::new(),

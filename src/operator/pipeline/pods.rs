@@ -45,8 +45,8 @@ pub struct RunPod {
     pub gate: Option<usize>,
     /// When it was created.
     pub created: Timestamp,
-    /// Whether it is being deleted.
-    pub deleting: bool,
+    /// When it should have gone, if it is being deleted.
+    pub gone_by: Option<Timestamp>,
     /// Whether it has ended.
     pub finished: bool,
     /// Why it cannot be scheduled.
@@ -111,7 +111,7 @@ impl RunPod {
                 .creation_timestamp
                 .as_ref()
                 .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-            deleting: of.metadata.deletion_timestamp.is_some(),
+            gone_by: of.metadata.deletion_timestamp.as_ref().map(|t| t.0),
             finished: matches!(phase, Some("Succeeded" | "Failed")),
             unschedulable: status
                 .iter()

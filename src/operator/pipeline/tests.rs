@@ -177,10 +177,12 @@ fn a_new_image_waits_for_a_running_upgrade() {
     assert_eq!(released(&cluster), [V1, V2]);
 }
 
-#[test]
-fn an_upgrade_that_vanished_is_unknown_until_a_person_says_retry() {
+#[rstest]
+fn an_upgrade_that_vanished_is_unknown_until_a_person_says_retry(
+    #[values(Going::Vanishes, Going::IsReplaced, Going::Strands)] going: Going,
+) {
     let mut cluster = Cluster::new();
-    cluster.upgrades.push_back(Going::Vanishes);
+    cluster.upgrades.push_back(going);
     cluster.run();
     assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
     assert!(cluster.is(condition::STALLED));
@@ -197,6 +199,33 @@ fn an_upgrade_that_vanished_is_unknown_until_a_person_says_retry() {
     cluster.run();
     assert_eq!(released(&cluster), [V2]);
     assert!(!cluster.has_finalizer());
+}
+
+#[test]
+fn an_unknown_upgrade_that_a_person_found_applied_is_released_by_hand() {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Vanishes);
+    cluster.gated_pod("new", V1);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    cluster.annotate(RELEASE_ANNOTATION, V1);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::RELEASED_BY_HAND);
+    assert_eq!(cluster.app_pods[0].gate, None);
+    assert_eq!(cluster.upgrades_started.len(), 1);
+    assert!(!cluster.has_finalizer());
+}
+
+#[test]
+fn an_unknown_upgrade_stays_unknown_when_another_image_is_released_by_hand() {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Vanishes);
+    cluster.run();
+    cluster.edit_image(V2);
+    cluster.annotate(RELEASE_ANNOTATION, V2);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    assert_eq!(released(&cluster), [""; 0]);
 }
 
 #[rstest]
@@ -627,6 +656,8 @@ fn going() -> impl Strategy<Value = Going> {
         1 => Just(Going::Refuses(Verdict::Environment(Environment::Busy))),
         1 => Just(Going::Says(Verdict::UpgradeFailed(UpgradeFailure::Partial))),
         1 => Just(Going::Vanishes),
+        1 => Just(Going::IsReplaced),
+        1 => Just(Going::Strands),
         1 => Just(Going::Dies),
         1 => Just(Going::Mute),
         1 => Just(Going::CannotStart),
