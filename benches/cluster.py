@@ -50,6 +50,8 @@ def bare(job: dict) -> str:
     for generated in ("selector", "manualSelector", "suspend"):
         spec.pop(generated, None)
     spec["template"]["metadata"] = {}
+    # Which only the controller takes away.
+    spec["template"]["spec"].pop("schedulingGates", None)
     return json.dumps(
         {
             "apiVersion": "batch/v1",

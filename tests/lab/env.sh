@@ -28,7 +28,7 @@ LAB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/drydock-lab
 
 # Progress goes to stderr: stdout is for what a command was asked for (a URL, a path).
-say() { printf '\033[1mlab\033[0m  %s\n' "$*" >&2; }
+say() { if [ -t 2 ]; then printf '\033[1mlab\033[0m  %s\n' "$*"; else printf 'lab  %s\n' "$*"; fi >&2; }
 die() { printf 'lab: %s\n' "$*" >&2; exit 1; }
 # takes COUNT "$@": for commands that need arguments.
 takes() { (($# > $1)) || die "an argument is missing: see \`lab help\`"; }
