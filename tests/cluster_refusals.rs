@@ -93,6 +93,15 @@ impl Old {
         );
         assert!(took < PROMPTLY, "{}: {took:#}", bad.reason);
 
+        self.stays_shut(bad);
+        if unchanged {
+            assert_eq!(orders.dump("orders"), before, "{}", bad.reason);
+        }
+    }
+
+    /// The gate is shut, the old pods serve, and an event says why.
+    fn stays_shut(&self, bad: &Bad<'_>) {
+        let orders = &self.orders;
         orders.namespace.wait(15, "the event", || {
             let events = orders.namespace.list("events.k8s.io/v1/Event", "");
             let told = |event: &&Value| {
@@ -112,9 +121,58 @@ impl Old {
         assert_eq!(old[0]["metadata"]["uid"], self.pod["metadata"]["uid"]);
         assert!(is_ready(&old[0]));
         self.only_v2_serves();
-        if unchanged {
-            assert_eq!(orders.dump("orders"), before, "{}", bad.reason);
+    }
+
+    /// A quota that has room for the new version's pod, and none for the Job's.
+    fn refuses_for_want_of_room(&self) {
+        let orders = &self.orders;
+        let before = orders.dump("orders");
+        let bad = Bad {
+            image: image("v3-data"),
+            more: json!({}),
+            fact: Fact::PodCreated,
+            reason: "QuotaExceeded",
+            says: &["exceeded quota: full", "pods"],
+        };
+        orders.deploy(&bad.image);
+        orders.wait_at_the_gate(&bad.image);
+        // The old version's pod and the new one's; what has ended needs no room.
+        orders.namespace.wait(60, "all runs have ended", || {
+            let ended = |pod: &Value| {
+                let phase = pod["status"]["phase"].as_str();
+                matches!(phase, Some("Succeeded" | "Failed"))
+            };
+            let mut pods = orders.namespace.list("v1/Pod", "");
+            pods.retain(|pod| !ended(pod));
+            (pods.len() == 2).then_some(())
+        });
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"},
+            "spec": {"hard": {"pods": "2"}},
+        });
+        orders.namespace.apply(&quota.to_string());
+        orders.namespace.wait(30, "the quota is in force", || {
+            let quota = orders.namespace.find("v1/ResourceQuota", "full")?;
+            (quota["status"]["used"]["pods"] == "2").then_some(())
+        });
+        orders.migrate(&bad.image, &bad.more);
+        let message = orders.says(PATIENCE, "Stalled", "True", bad.reason);
+        for words in bad.says {
+            assert!(message.contains(words), "{words:?} is not in: {message}");
         }
+        let job = orders
+            .namespace
+            .object("batch/v1/Job", &orders.job("dryRun").unwrap());
+        let took = orders
+            .since("Stalled")
+            .duration_since(time(&job["metadata"]["creationTimestamp"]));
+        println!("QuotaExceeded: said {took:#} after the fact: {message}");
+        assert!(took < PROMPTLY, "{took:#}");
+        self.stays_shut(&bad);
+        assert_eq!(orders.dump("orders"), before);
+        orders
+            .namespace
+            .kubectl(&["delete", "resourcequota", "full"]);
     }
 
     fn only_v2_serves(&self) {
@@ -325,6 +383,7 @@ fn a_release_whose_surroundings_are_wrong_never_starts_while_the_old_pods_serve(
     for bad in &all {
         old.refuses(bad, true);
     }
+    old.refuses_for_want_of_room();
 
     // With the right key it is a good release.
     old.orders.release(&image("v3-data"), &json!({}));

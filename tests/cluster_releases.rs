@@ -13,7 +13,8 @@ mod shop;
 
 use std::collections::BTreeMap;
 
-use orders::{Orders, PATIENCE, container, image};
+use jiff::SignedDuration;
+use orders::{Orders, PATIENCE, container, image, time};
 use serde_json::{Value, json};
 use shop::{MIGRATION, migration};
 
@@ -79,7 +80,7 @@ fn good_releases_are_rehearsed_without_a_trace_then_applied_and_only_then_their_
 #[test]
 fn a_database_that_others_change_before_the_upgrade_is_rehearsed_again_three_times_at_most() {
     let orders = Orders::at("drift", &image("v1"));
-    orders.migrate(&image("v2"), &json!({}));
+    orders.release(&image("v2"), &json!({}));
     orders.pause_after_the_dry_run();
     orders.psql("CREATE TABLE somebody_elses (id int)");
     orders.suspend(false);
@@ -90,8 +91,11 @@ fn a_database_that_others_change_before_the_upgrade_is_rehearsed_again_three_tim
         "0006"
     );
 
+    let old = orders.rolled_out(&image("v2"));
+    let client = orders.client();
+
     // Now somebody does it again and again, always as soon as the dry run has passed.
-    orders.migrate(&image("v3-data"), &json!({}));
+    orders.release(&image("v3-data"), &json!({}));
     let total = orders.psql("SELECT sum(total) FROM orders");
     let mut changed = 0;
     let message = orders.namespace.wait(3 * PATIENCE, "Stalled by drift", || {
@@ -115,6 +119,17 @@ fn a_database_that_others_change_before_the_upgrade_is_rehearsed_again_three_tim
     );
     assert_eq!(orders.psql("SELECT sum(total) FROM orders"), total);
     assert_eq!(orders.conditions()["GateOpen"], "False Drift");
+
+    // It was said promptly, and the old pods serve.
+    let pod = orders.pod_of(&orders.job("upgrade").unwrap());
+    let found = time(&container(&pod, "prepare")["state"]["terminated"]["finishedAt"]);
+    let took = orders.since("Stalled").duration_since(found);
+    assert!(took < SignedDuration::from_secs(15), "{took:#}");
+    orders.wait_at_the_gate(&image("v3-data"));
+    let serving = orders.pods(&image("v2"));
+    assert_eq!(serving.len(), 1);
+    assert_eq!(serving[0]["metadata"]["uid"], old["metadata"]["uid"]);
+    assert_eq!(client.served().into_keys().collect::<Vec<_>>(), ["v2"]);
 }
 
 #[test]
