@@ -18,6 +18,7 @@ pub mod pod;
 pub mod record;
 pub mod rehearse;
 pub mod runner;
+mod timeouts;
 pub mod tool;
 pub mod trouble;
 pub mod upgrade;

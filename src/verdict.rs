@@ -86,12 +86,6 @@ pub enum Budget {
     LockWait,
     /// The whole rehearsal took longer than `budgets.duration`.
     Duration,
-    /// More write-ahead log than `budgets.wal`.
-    Wal,
-    /// More than half of the lock table would have been used.
-    LockTable,
-    /// The role's own timeout would have ended the migration (57014, 25P03, 25P04).
-    RoleTimeout,
 }
 
 /// What in the surroundings was wrong.

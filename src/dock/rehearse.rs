@@ -13,6 +13,7 @@ use super::lease::Lease;
 use super::link::{Ended, How, Sidecar, Start};
 use super::plan::Plan;
 use super::record::{DryRun, Rehearsed, Run, Said};
+use super::timeouts;
 use super::trouble::{guarding, identifying, opening};
 use crate::guard::{Budgets, Guard};
 use crate::postgres::dialect::{Dialect, Entrance};
@@ -99,6 +100,11 @@ impl Stage<'_> {
         record
             .findings
             .extend(lease.identity.warnings.iter().map(finding));
+        record.findings.extend(timeouts::ahead(
+            &lease.identity.timeouts,
+            record.ended.as_ref().map_or(0, |ended| ended.millis),
+            &record.rehearsal.statements,
+        ));
         Ok((before, record))
     }
 
