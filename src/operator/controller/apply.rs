@@ -65,12 +65,32 @@ pub(super) async fn apply(
         .effects
         .iter()
         .partition(|effect| matches!(effect, Effect::OpenGate { .. }));
+    // Before all others, and whatever becomes of them: the pods of a released image start even
+    // while the next release gets nowhere.
+    let opened = open_gates(context, world, &gates).await;
+    if !gates.is_empty() {
+        acted = Acted::Something;
+    }
     for effect in effects {
         match perform(context, world, &mut migration, effect).await? {
-            Acted::InVain => return Ok(Acted::InVain),
+            Acted::InVain => {
+                opened?;
+                return Ok(Acted::InVain);
+            }
             _ => acted = Acted::Something,
         }
     }
+    opened?;
+    Ok(acted)
+}
+
+/// Opens every gate that can be opened. The error is that of the first that could not.
+async fn open_gates(
+    context: &Context,
+    world: &World,
+    gates: &[&Effect],
+) -> Result<(), ControllerError> {
+    let mut opened = Ok(());
     for some in gates.chunks(OPENED_AT_A_TIME) {
         let mut opening = Vec::new();
         for gate in some {
@@ -78,10 +98,11 @@ pub(super) async fn apply(
                 opening.push(remove_gate(context, world, pod, uid, *index, GATE));
             }
         }
-        futures::future::try_join_all(opening).await?;
-        acted = Acted::Something;
+        for one in futures::future::join_all(opening).await {
+            opened = opened.and(one.map(drop));
+        }
     }
-    Ok(acted)
+    opened
 }
 
 async fn perform(
@@ -327,4 +348,129 @@ where
 {
     let namespace = world.migration.namespace().unwrap_or_default();
     Api::namespaced(context.client.clone(), &namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Method, Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::super::metrics::Metrics;
+    use super::super::{events, gather};
+    use super::*;
+    use crate::api::from_yaml;
+    use crate::operator::pipeline::decide;
+    use crate::operator::resources::OwnImage;
+
+    /// An API server that lets pods be patched and answers everything else with `code`, and what
+    /// it was asked for.
+    fn server(code: u16) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Some((request, reply)) = handle.next_request().await {
+                let method = request.method().clone();
+                let of_pods = request.uri().path().contains("/pods/");
+                log.lock()
+                    .unwrap()
+                    .push(format!("{method} {}", request.uri().path()));
+                let (code, answer) = if method == Method::PATCH && of_pods {
+                    (200, json!({"metadata": {"name": "any"}}))
+                } else {
+                    (
+                        code,
+                        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                            "message": "exceeded quota", "reason": "Forbidden", "code": code}),
+                    )
+                };
+                let body = Body::from(serde_json::to_vec(&answer).unwrap());
+                reply.send_response(Response::builder().status(code).body(body).unwrap());
+            }
+        });
+        (Client::new(service, "shop"), asked)
+    }
+
+    fn context(client: Client) -> Context {
+        Context {
+            events: events::Events::new(client.clone()),
+            client,
+            own: OwnImage {
+                image: "drydock:1".into(),
+                image_pull_policy: None,
+            },
+            metrics: Metrics::new().unwrap(),
+            memory: gather::Memory::default(),
+        }
+    }
+
+    /// A Migration whose dry run is on record, and whose Job has been refused before.
+    fn world() -> World {
+        let spec = from_yaml(
+            "{image: 'registry.example/orders:v2', alembic: {}, \
+              database: {urlFrom: {secretKeyRef: {name: orders-db, key: url}}}}",
+        )
+        .unwrap();
+        let mut migration = Migration::new("orders", spec);
+        migration.metadata.namespace = Some("shop".into());
+        migration.metadata.uid = Some("m-1".into());
+        let mut world = World {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            migration,
+            jobs: Vec::new(),
+            reports: BTreeMap::new(),
+            kept: Vec::new(),
+            unfetched: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            app_pods: Vec::new(),
+        };
+        let status = decide(&world).status;
+        let run = status.run.clone().unwrap();
+        let job = run.job(RunPhase::DryRun).unwrap().name.clone();
+        world.refused.insert(job, "exceeded quota".into());
+        world.migration.status = Some(status);
+        world
+    }
+
+    fn gate(pod: &str) -> Effect {
+        Effect::OpenGate {
+            pod: pod.into(),
+            uid: format!("uid-{pod}"),
+            index: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn gates_of_released_images_open_while_a_new_releases_job_is_refused() {
+        for code in [403, 500] {
+            let (client, asked) = server(code);
+            let world = world();
+            let decision = Decision {
+                status: world.migration.status_or_default(),
+                effects: vec![Effect::CreateDryRunJob, gate("old-1"), gate("old-2")],
+                requeue: None,
+            };
+            let acted = apply(&context(client), &world, &decision).await;
+            match code {
+                403 => assert_eq!(acted.unwrap(), Acted::InVain),
+                _ => assert!(acted.is_err(), "the error is counted, and tried again"),
+            }
+            let asked = asked.lock().unwrap().clone();
+            let (job, gates) = asked.split_last().unwrap();
+            let mut gates = gates.to_vec();
+            gates.sort();
+            assert_eq!(
+                gates,
+                [
+                    "PATCH /api/v1/namespaces/shop/pods/old-1",
+                    "PATCH /api/v1/namespaces/shop/pods/old-2"
+                ]
+            );
+            assert_eq!(job, "POST /apis/batch/v1/namespaces/shop/jobs");
+        }
+    }
 }

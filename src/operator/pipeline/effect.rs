@@ -68,7 +68,7 @@ pub enum Effect {
 pub struct Decision {
     /// Written first, when it is not as it was.
     pub status: MigrationStatus,
-    /// Then done in this order.
+    /// Then done in this order, but for the gates, which are opened first.
     pub effects: Vec<Effect>,
     /// When to look again, although nothing may have changed; `None` to be woken by changes only.
     pub requeue: Option<Duration>,
