@@ -74,6 +74,27 @@ fn an_upgrade_that_lands_elsewhere_has_diverged_and_the_difference_is_named() {
     assert!(report.message.contains("public.orders.id"), "{done}");
 }
 
+/// As whoever rotates credentials does.
+#[test]
+fn a_role_that_others_make_while_the_upgrade_runs_is_no_divergence() {
+    let database = Server::shared().database();
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("second").display().to_string();
+    let role = format!("rotated_{}", database.name);
+    let others = folder.path().join("others").display().to_string();
+    let theirs = format!("psql '{}' -Xqc 'CREATE ROLE {role}'", database.url);
+    std::fs::write(&others, theirs).unwrap();
+    let done = run(
+        &database.url,
+        &format!(
+            "if [ -e {marker} ]; then sh {others}; fi; touch {marker}; \
+             psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE orders ()'"
+        ),
+    );
+    database.psql(&format!("DROP ROLE IF EXISTS {role}"));
+    assert_eq!(done.expect(0).report().verdict, Verdict::Passed);
+}
+
 #[test]
 fn an_upgrade_that_fails_says_where_the_database_is() {
     let database = Server::shared().database();

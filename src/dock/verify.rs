@@ -13,7 +13,7 @@ use crate::postgres::connect::{self, Client, ConnectError, StartupSettings, Trou
 use crate::postgres::identity;
 use crate::postgres::url::Target;
 use crate::report::{Database, Ledger, RunId, Witnessed};
-use crate::schema::Difference;
+use crate::schema::{Difference, Scope};
 use crate::witness::{self, Facts};
 
 /// How long a server that cannot be reached is tried again.
@@ -68,6 +68,7 @@ pub async fn after(
         before: before.state.clone(),
         state,
         difference: Difference::between(&before.snapshot, &snapshot),
+        environment: snapshot.scoped(Scope::Environment),
     })
 }
 

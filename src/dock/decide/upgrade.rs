@@ -1,10 +1,12 @@
 //! The verdict on a real upgrade.
 
+use std::collections::BTreeMap;
+
 use super::words;
 use crate::dock::link::How;
 use crate::dock::record::{Said, Upgrade};
 use crate::report::Prediction;
-use crate::schema::{Change, Difference, State};
+use crate::schema::{Change, Difference, ObjectId, Scope, Snapshot, State};
 use crate::verdict::{Environment, UpgradeFailure, Verdict};
 
 /// The database after the upgrade.
@@ -16,6 +18,8 @@ pub struct After {
     pub state: State,
     /// What really changed since the upgrade began.
     pub difference: Difference,
+    /// Of what it shares with its surroundings, how it is.
+    pub environment: Snapshot,
 }
 
 /// Decides. `predicted` is the dry run's evidence, `after` what was read once the command had
@@ -131,11 +135,18 @@ fn failed(record: &Upgrade, predicted: &Prediction, after: &After, what: &str) -
 }
 
 /// Everything in which what happened is not what was predicted, by object.
+///
+/// The schema binds by its changes. What a database shares with its surroundings is changed by
+/// others at any time (a role with rotated credentials): it binds only where the migration changes
+/// it, and there only by how it is in the end.
 fn unlike(predicted: &Prediction, after: &After) -> Vec<String> {
     let mut found = Vec::new();
-    let expected: std::collections::BTreeMap<_, _> = predicted.difference.iter().collect();
-    let happened: std::collections::BTreeMap<_, _> = after.difference.iter().collect();
+    let expected: BTreeMap<_, _> = predicted.difference.iter().collect();
+    let happened: BTreeMap<_, _> = after.difference.iter().collect();
     for (id, change) in &expected {
+        if is_environment(id) && after.environment.get(id) == end(change) {
+            continue;
+        }
         match happened.get(id) {
             None => found.push(format!(
                 "{} {} was predicted to be {} and was not",
@@ -153,7 +164,7 @@ fn unlike(predicted: &Prediction, after: &After) -> Vec<String> {
         }
     }
     for (id, change) in &happened {
-        if !expected.contains_key(id) {
+        if !expected.contains_key(id) && !is_environment(id) {
             found.push(format!(
                 "{} {} was {}, which nobody predicted",
                 id.kind,
@@ -176,6 +187,18 @@ fn unlike(predicted: &Prediction, after: &After) -> Vec<String> {
         }
     }
     found
+}
+
+fn is_environment(id: &ObjectId) -> bool {
+    Scope::of(&id.kind) == Scope::Environment
+}
+
+/// The definition that a change ends with; `None` when the object is gone.
+fn end(change: &Change) -> Option<&str> {
+    match change {
+        Change::Added { after } | Change::Altered { after, .. } => Some(after),
+        Change::Removed { .. } => None,
+    }
 }
 
 fn participle(change: &Change) -> &'static str {
@@ -206,7 +229,7 @@ mod tests {
     use crate::dock::link::Ended;
     use crate::dock::record::Run;
     use crate::report::RunId;
-    use crate::schema::{Fingerprint, ObjectId, Snapshot, VersionTable};
+    use crate::schema::{Fingerprint, VersionTable};
 
     fn snapshot(objects: &[(&str, &str)]) -> Snapshot {
         objects
@@ -252,6 +275,7 @@ mod tests {
             before: state(&snapshot(&[]), "a"),
             state: state(&now, version),
             difference: Difference::between(&snapshot(&[]), &now),
+            environment: Snapshot::default(),
         }
     }
 
@@ -297,6 +321,90 @@ mod tests {
             ),
         ] {
             let said = decided(&other);
+            assert_eq!(said.verdict, Verdict::UpgradeDiverged);
+            assert!(said.message.contains(named), "{}", said.message);
+        }
+    }
+
+    /// What a snapshot of these roles and of `t.note`, when it is there, differs in.
+    fn with_roles(roles: &[(&str, &str)], note: bool) -> Snapshot {
+        let mut all = snapshot(if note { &[("t.note", "1")] } else { &[] });
+        for (role, body) in roles {
+            all.insert(
+                ObjectId {
+                    kind: "role".into(),
+                    identity: (*role).into(),
+                },
+                (*body).into(),
+            );
+        }
+        all
+    }
+
+    #[test]
+    fn what_others_change_in_the_environment_is_no_divergence() {
+        let nothing: &[(&str, &str)] = &[];
+        let vault: &[(&str, &str)] = &[("vault", "1")];
+        let migrators: &[(&str, &str)] = &[("reader", "1")];
+        for (before, predicted, then, now, what) in [
+            (nothing, nothing, nothing, vault, "while the upgrade ran"),
+            (vault, vault, vault, nothing, "gone while it ran"),
+            (nothing, nothing, vault, vault, "between the two"),
+            (nothing, vault, vault, vault, "while the dry run ran"),
+            (
+                nothing,
+                migrators,
+                nothing,
+                migrators,
+                "the migration's own",
+            ),
+            (
+                nothing,
+                migrators,
+                migrators,
+                migrators,
+                "and another's, the same",
+            ),
+        ] {
+            let (before, predicted) = (with_roles(before, false), with_roles(predicted, true));
+            let prediction = Prediction {
+                before: state(&snapshot(&[]), "a"),
+                predicted: state(&snapshot(&[("t.note", "1")]), "b"),
+                difference: Difference::between(&before, &predicted),
+            };
+            let (then, now) = (with_roles(then, false), with_roles(now, true));
+            let after = After {
+                before: state(&snapshot(&[]), "a"),
+                state: state(&snapshot(&[("t.note", "1")]), "b"),
+                difference: Difference::between(&then, &now),
+                environment: now.scoped(Scope::Environment),
+            };
+            let said = upgrade(&record(How::Exited { code: 0 }), &prediction, Ok(&after));
+            assert_eq!(said.verdict, Verdict::Passed, "{what}: {}", said.message);
+        }
+    }
+
+    #[test]
+    fn what_the_migration_changes_in_the_environment_binds_its_upgrade() {
+        let predicted = with_roles(&[("reader", "1")], true);
+        let prediction = Prediction {
+            before: state(&snapshot(&[]), "a"),
+            predicted: state(&snapshot(&[("t.note", "1")]), "b"),
+            difference: Difference::between(&snapshot(&[]), &predicted),
+        };
+        let none: &[(&str, &str)] = &[];
+        for (now, named) in [
+            (none, "role reader was predicted to be added and was not"),
+            (&[("reader", "2")], "role reader was added otherwise"),
+        ] {
+            let now = with_roles(now, true);
+            let after = After {
+                before: state(&snapshot(&[]), "a"),
+                state: state(&snapshot(&[("t.note", "1")]), "b"),
+                difference: Difference::between(&snapshot(&[]), &now),
+                environment: now.scoped(Scope::Environment),
+            };
+            let said = upgrade(&record(How::Exited { code: 0 }), &prediction, Ok(&after));
             assert_eq!(said.verdict, Verdict::UpgradeDiverged);
             assert!(said.message.contains(named), "{}", said.message);
         }
