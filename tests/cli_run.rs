@@ -115,6 +115,41 @@ fn an_upgrade_that_fails_says_where_the_database_is() {
 }
 
 #[test]
+fn the_real_upgrade_reaches_its_database_with_the_users_own_sslmode() {
+    for sslmode in [None, Some("allow")] {
+        let database = Server::shared().database();
+        let folder = tempfile::tempdir().unwrap();
+        let seen = folder.path().join("seen");
+        let (_, address) = database.url.split_once("://postgres@").unwrap();
+        let (host, rest) = address.split_once(':').unwrap();
+        let (port, name) = rest.split_once('/').unwrap();
+        let mut command = program::bare();
+        command
+            .env("PGHOST", host)
+            .env("PGPORT", port)
+            .env("PGDATABASE", name)
+            .env("PGUSER", "postgres");
+        if let Some(sslmode) = sslmode {
+            command.env("PGSSLMODE", sslmode);
+        }
+        let script = format!(
+            "echo \"$DATABASE_URL\" >> {}; psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE orders ()'",
+            seen.display()
+        );
+        command.args(["run", "--yes", "-o", "json", "--", "sh", "-c", &script]);
+        Done::of(command).expect(0);
+        let seen = std::fs::read_to_string(seen).unwrap();
+        let (rehearsal, upgrade) = seen.trim_end().split_once('\n').unwrap();
+        assert!(rehearsal.ends_with("?sslmode=disable"), "{rehearsal}");
+        let parameters = sslmode.map_or(String::new(), |mode| format!("?sslmode={mode}"));
+        assert_eq!(
+            upgrade,
+            format!("postgresql://postgres@{host}:{port}/{name}{parameters}")
+        );
+    }
+}
+
+#[test]
 fn the_real_upgrade_has_a_lock_timeout() {
     let database = Server::shared().database();
     run(

@@ -134,7 +134,7 @@ impl Upgrading<'_> {
         let entrance = entrance(lease)?;
         let given = match self.text {
             Some(text) => text.to_owned(),
-            None => self.dialect.render(&entrance),
+            None => self.dialect.render_real(&entrance),
         };
         let mut findings = Vec::new();
         // So that the next run sees a command that outlived this one. A name in the URL wins.

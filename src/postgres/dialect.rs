@@ -31,6 +31,8 @@ enum Form {
 pub struct Dialect {
     form: Form,
     kept: Vec<(String, String)>,
+    /// The user's own `sslmode`, if one was given.
+    sslmode: Option<String>,
 }
 
 /// An address, and who may enter there.
@@ -49,13 +51,19 @@ pub struct Entrance {
 }
 
 impl Dialect {
-    pub(super) fn url(scheme: &str, driver: Driver, kept: Vec<(String, String)>) -> Self {
+    pub(super) fn url(
+        scheme: &str,
+        driver: Driver,
+        kept: Vec<(String, String)>,
+        sslmode: Option<String>,
+    ) -> Self {
         Self {
             form: Form::Url {
                 scheme: scheme.to_owned(),
                 driver,
             },
             kept,
+            sslmode,
         }
     }
 
@@ -67,20 +75,22 @@ impl Dialect {
                 .filter(|(keyword, _)| is_for_the_client(keyword))
                 .map(|(keyword, value)| (keyword.clone(), value.clone()))
                 .collect(),
+            sslmode: given.get("sslmode").cloned(),
         }
     }
 
-    pub(super) fn environment() -> Self {
+    pub(super) fn environment(sslmode: Option<String>) -> Self {
         Self {
             form: Form::Environment,
             kept: Vec::new(),
+            sslmode,
         }
     }
 
     /// `postgresql://`, for a database that was given by its parts.
     #[must_use]
-    pub fn plain_url() -> Self {
-        Self::url("postgresql", Driver::Plain, Vec::new())
+    pub fn plain_url(sslmode: Option<String>) -> Self {
+        Self::url("postgresql", Driver::Plain, Vec::new(), sslmode)
     }
 
     /// Whether the command reads `PG*` variables instead of a URL.
@@ -89,14 +99,26 @@ impl Dialect {
         self.form == Form::Environment
     }
 
-    /// The address without TLS, written so that the command's client understands it. In the form
-    /// of the `PG*` variables it is a plain URL; see [`Dialect::variables`].
+    /// The rehearsal's address, without TLS, written so that the command's client understands it.
+    /// In the form of the `PG*` variables it is a plain URL; see [`Dialect::variables`].
     #[must_use]
     pub fn render(&self, entrance: &Entrance) -> String {
+        // Some clients insist on TLS unless told otherwise, and the variables may tell them so.
+        self.render_with(entrance, Some("disable"))
+    }
+
+    /// The real address in the same notation: with the user's own `sslmode`, and with none where
+    /// the user gave none, so that the client's own default holds.
+    #[must_use]
+    pub fn render_real(&self, entrance: &Entrance) -> String {
+        self.render_with(entrance, self.sslmode.as_deref())
+    }
+
+    fn render_with(&self, entrance: &Entrance, sslmode: Option<&str>) -> String {
         match &self.form {
-            Form::Url { scheme, driver } => self.render_url(scheme, *driver, entrance),
-            Form::Keywords => self.render_keywords(entrance),
-            Form::Environment => self.render_url("postgresql", Driver::Plain, entrance),
+            Form::Url { scheme, driver } => self.render_url(scheme, *driver, entrance, sslmode),
+            Form::Keywords => self.render_keywords(entrance, sslmode),
+            Form::Environment => self.render_url("postgresql", Driver::Plain, entrance, sslmode),
         }
     }
 
@@ -122,7 +144,13 @@ impl Dialect {
         variables_of_the_way()
     }
 
-    fn render_url(&self, scheme: &str, driver: Driver, entrance: &Entrance) -> String {
+    fn render_url(
+        &self,
+        scheme: &str,
+        driver: Driver,
+        entrance: &Entrance,
+        sslmode: Option<&str>,
+    ) -> String {
         let mut url = format!("{scheme}://{}", encode(&entrance.user));
         if let Some(password) = &entrance.password {
             url.push(':');
@@ -146,13 +174,13 @@ impl Dialect {
             parameters.push(("host".to_owned(), entrance.host.clone()));
             parameters.push(("port".to_owned(), entrance.port.to_string()));
         }
-        // Some clients insist on TLS unless told otherwise, and the variables may tell them so.
-        match driver {
-            Driver::Plain | Driver::Psycopg => {
-                parameters.push(("sslmode".to_owned(), "disable".to_owned()));
-            }
-            Driver::Asyncpg => parameters.push(("ssl".to_owned(), "disable".to_owned())),
-            Driver::Pg8000 => {}
+        let name = match driver {
+            Driver::Plain | Driver::Psycopg => Some("sslmode"),
+            Driver::Asyncpg => Some("ssl"),
+            Driver::Pg8000 => None,
+        };
+        if let (Some(name), Some(sslmode)) = (name, sslmode) {
+            parameters.push((name.to_owned(), sslmode.to_owned()));
         }
         for (at, (key, value)) in parameters.iter().enumerate() {
             url.push(if at == 0 { '?' } else { '&' });
@@ -161,14 +189,16 @@ impl Dialect {
         url
     }
 
-    fn render_keywords(&self, entrance: &Entrance) -> String {
+    fn render_keywords(&self, entrance: &Entrance, sslmode: Option<&str>) -> String {
         let mut pairs = vec![
             ("host", entrance.host.clone()),
             ("port", entrance.port.to_string()),
             ("user", entrance.user.clone()),
             ("dbname", entrance.database.clone()),
-            ("sslmode", "disable".to_owned()),
         ];
+        if let Some(sslmode) = sslmode {
+            pairs.push(("sslmode", sslmode.to_owned()));
+        }
         if let Some(password) = &entrance.password {
             pairs.push(("password", password.reveal().to_owned()));
         }
@@ -222,7 +252,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::postgres::url::{Environment, parse};
+    use crate::postgres::url::{Environment, Parts, from_environment, from_parts, parse};
 
     fn entrance() -> Entrance {
         Entrance {
@@ -265,6 +295,66 @@ mod tests {
         let (target, _) = parse(&rendered, &Environment::new()).unwrap();
         assert_eq!(target.user, "o w");
         assert_eq!(target.password, Some(Password::new("p@:/%")));
+    }
+
+    #[rstest]
+    #[case(
+        "postgresql://u@h/d?sslmode=verify-full",
+        "postgresql://o%20w:p%40%3A%2F%25@127.0.0.1:6543/app?sslmode=verify-full"
+    )]
+    #[case(
+        "postgresql://u@h/d",
+        "postgresql://o%20w:p%40%3A%2F%25@127.0.0.1:6543/app"
+    )]
+    #[case(
+        "postgresql+asyncpg://u@h/d?ssl=require",
+        "postgresql+asyncpg://o%20w:p%40%3A%2F%25@127.0.0.1:6543/app?ssl=require"
+    )]
+    #[case(
+        "host=h user=u sslmode=require",
+        "host=127.0.0.1 port=6543 user='o w' dbname=app sslmode=require password=p@:/%"
+    )]
+    #[case(
+        "host=h user=u",
+        "host=127.0.0.1 port=6543 user='o w' dbname=app password=p@:/%"
+    )]
+    fn the_real_address_bears_the_users_own_sslmode_or_none(
+        #[case] original: &str,
+        #[case] expected: &str,
+    ) {
+        let (_, dialect) = parse(original, &Environment::new()).unwrap();
+        assert_eq!(dialect.render_real(&entrance()), expected);
+    }
+
+    #[test]
+    fn parts_and_variables_lead_to_the_real_address_by_the_users_own_sslmode_or_none() {
+        let plain = "postgresql://o%20w:p%40%3A%2F%25@127.0.0.1:6543/app";
+        let user = ("PGUSER".to_owned(), "u".to_owned());
+        for (sslmode, parameters) in [
+            (None, ""),
+            (Some(""), ""),
+            (Some("require"), "?sslmode=require"),
+        ] {
+            let sslmode = sslmode.map(str::to_owned);
+            let mut variables = Environment::from([user.clone()]);
+            variables.extend(sslmode.clone().map(|mode| ("PGSSLMODE".to_owned(), mode)));
+            let (_, environment) = from_environment(&variables).unwrap();
+            let parts = Parts {
+                user: Some("u".to_owned()),
+                keywords: sslmode
+                    .map(|mode| ("sslmode".to_owned(), mode))
+                    .into_iter()
+                    .collect(),
+                ..Parts::default()
+            };
+            let (_, parts) = from_parts(parts, &Environment::new()).unwrap();
+            for dialect in [environment, parts] {
+                let real = dialect.render_real(&entrance());
+                assert_eq!(real, format!("{plain}{parameters}"));
+                let rehearsal = dialect.render(&entrance());
+                assert_eq!(rehearsal, format!("{plain}?sslmode=disable"));
+            }
+        }
     }
 
     #[rstest]

@@ -324,9 +324,10 @@ pub fn parse(text: &str, environment: &Environment) -> Result<(Target, Dialect),
 /// # Errors
 /// As [`parse`].
 pub fn from_environment(environment: &Environment) -> Result<(Target, Dialect), UrlError> {
+    let sslmode = environment.get("PGSSLMODE").filter(|mode| !mode.is_empty());
     Ok((
         keywords::target(BTreeMap::new(), environment)?,
-        Dialect::environment(),
+        Dialect::environment(sslmode.cloned()),
     ))
 }
 
@@ -347,7 +348,9 @@ pub fn from_parts(parts: Parts, environment: &Environment) -> Result<(Target, Di
             given.insert(keyword.to_owned(), value);
         }
     }
-    Ok((keywords::target(given, environment)?, Dialect::plain_url()))
+    let sslmode = given.get("sslmode").filter(|mode| !mode.is_empty());
+    let dialect = Dialect::plain_url(sslmode.cloned());
+    Ok((keywords::target(given, environment)?, dialect))
 }
 
 #[cfg(test)]

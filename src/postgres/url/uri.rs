@@ -81,9 +81,10 @@ pub(super) fn parse(scheme: &str, rest: &str) -> Result<Parsed, UrlError> {
         Some(query) => read_query(query, driver, &mut keywords)?,
         None => Vec::new(),
     };
+    let sslmode = keywords.get("sslmode").cloned();
     Ok(Parsed {
         keywords,
-        dialect: Dialect::url(scheme, driver, kept),
+        dialect: Dialect::url(scheme, driver, kept, sslmode),
     })
 }
 
