@@ -54,7 +54,7 @@ pub struct DatabaseSpec {
     /// transaction mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct_url_from: Option<SecretSource>,
-    /// Certificates for drydock's own connections.
+    /// Certificates for drydock's own connections. The command gets its own through `template`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
     /// The variables in which the command looks for the database. Default: `{url: DATABASE_URL}`.
@@ -98,7 +98,9 @@ pub struct ConfigMapKey {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseTls {
-    /// The certificate authorities (PEM): libpq's `sslrootcert`.
+    /// The certificate authorities (PEM): libpq's `sslrootcert`. The server is verified with them:
+    /// where the URL says no `sslmode`, and for a database in parts, it is then `verify-full`, which
+    /// libpq itself does not choose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_from: Option<CaSource>,
     /// A client certificate: libpq's `sslcert` and `sslkey`.

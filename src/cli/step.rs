@@ -159,7 +159,7 @@ fn from_environment(environment: &Environment, folders: Folders) -> std::result:
         .get(pod::ENV_ATTEMPT)
         .and_then(|text| text.parse().ok())
         .unwrap_or(1);
-    let given = certificates();
+    let given = certificates(|path| Path::new(path).exists());
     let text = environment.get(pod::ENV_DATABASE_URL).cloned();
     let (target, dialect) = match &text {
         Some(text) => url::parse(text.trim(), &given),
@@ -209,15 +209,62 @@ fn folders() -> Folders {
     }
 }
 
-/// Mounted certificates fill what the URL leaves open, as libpq's variables do.
-fn certificates() -> Environment {
+/// Mounted certificates fill what the URL leaves open, as libpq's variables do. Whoever gives
+/// authorities wants the server verified, and libpq's default mode would not do it.
+fn certificates(mounted: impl Fn(&str) -> bool) -> Environment {
     [
-        ("PGSSLROOTCERT", pod::TLS_CA),
-        ("PGSSLCERT", pod::TLS_CERT),
-        ("PGSSLKEY", pod::TLS_KEY),
+        ("PGSSLROOTCERT", pod::TLS_CA, pod::TLS_CA),
+        ("PGSSLMODE", "verify-full", pod::TLS_CA),
+        ("PGSSLCERT", pod::TLS_CERT, pod::TLS_CERT),
+        ("PGSSLKEY", pod::TLS_KEY, pod::TLS_KEY),
     ]
     .into_iter()
-    .filter(|(_, path)| Path::new(path).exists())
-    .map(|(name, path)| (name.to_owned(), path.to_owned()))
+    .filter(|(_, _, path)| mounted(path))
+    .map(|(name, value, _)| (name.to_owned(), value.to_owned()))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::postgres::dialect::Entrance;
+    use crate::postgres::url::{RootCertificates, SslMode};
+
+    #[rstest]
+    #[case("postgresql://u@db/app", SslMode::VerifyFull)]
+    #[case("postgresql://u@db/app?sslmode=verify-ca", SslMode::VerifyCa)]
+    #[case("postgresql://u@db/app?sslmode=require", SslMode::Require)]
+    #[case("host=db user=u", SslMode::VerifyFull)]
+    fn certificate_authorities_that_are_given_verify_the_server_unless_the_url_says_otherwise(
+        #[case] text: &str,
+        #[case] mode: SslMode,
+    ) {
+        let (target, _) = url::parse(text, &certificates(|path| path == pod::TLS_CA)).unwrap();
+        assert_eq!(target.tls.mode, mode);
+        assert_eq!(target.tls.roots, RootCertificates::File(pod::TLS_CA.into()));
+        let (target, _) = url::parse(text, &certificates(|path| path != pod::TLS_CA)).unwrap();
+        assert_ne!(target.tls.mode, SslMode::VerifyFull, "a client's own only");
+    }
+
+    #[test]
+    fn certificate_authorities_verify_the_server_of_a_database_in_parts_for_drydock_alone() {
+        let variables = Environment::from([
+            (pod::ENV_DATABASE_HOST.to_owned(), "db".to_owned()),
+            (pod::ENV_DATABASE_USER.to_owned(), "u".to_owned()),
+        ]);
+        let given = certificates(|path| path == pod::TLS_CA);
+        let (target, dialect) = url::from_parts(parts(&variables), &given).unwrap();
+        assert_eq!(target.tls.mode, SslMode::VerifyFull);
+        // The command's container has no such file.
+        let real = dialect.render_real(&Entrance {
+            host: "db".to_owned(),
+            port: 5432,
+            user: "u".to_owned(),
+            password: None,
+            database: "app".to_owned(),
+        });
+        assert_eq!(real, "postgresql://u@db:5432/app");
+    }
 }
