@@ -55,6 +55,22 @@ fn nothing_pending_is_released_without_an_upgrade() {
     assert!(done.report().nothing_to_do);
 }
 
+#[test]
+fn a_migration_that_only_vacuums_is_upgraded_although_the_dry_run_skips_it() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE orders (id int); INSERT INTO orders VALUES (1)");
+    let done = run(
+        &database.url,
+        "psql \"$DATABASE_URL\" -Xqc 'VACUUM (FREEZE) orders'",
+    )
+    .expect(0);
+    assert_eq!(done.stdout.lines().count(), 2, "{done}");
+    assert_eq!(
+        database.psql("SELECT relallvisible FROM pg_class WHERE oid = 'orders'::regclass"),
+        "1"
+    );
+}
+
 /// The script behaves otherwise the second time.
 #[test]
 fn an_upgrade_that_lands_elsewhere_has_diverged_and_the_difference_is_named() {

@@ -199,14 +199,25 @@ fn keyword(text: &str) -> String {
 }
 
 /// Whether the command ran well and changed nothing: it wrote nothing that a commit would have
-/// kept, and the database stood where it had stood before.
+/// kept, the database stood where it had stood before, and every statement was executed as it is.
+/// A VACUUM that was skipped is still to be run.
 #[must_use]
 pub fn nothing_to_do(record: &DryRun) -> bool {
     let stood_still = record
         .prediction
         .as_ref()
         .is_some_and(|prediction| prediction.before == prediction.predicted);
-    !is_open(record) && record.rehearsal.connected && !record.rehearsal.wrote && stood_still
+    let as_they_are = record.rehearsal.omitted == 0
+        && !record
+            .rehearsal
+            .statements
+            .iter()
+            .any(|statement| matches!(statement.outcome, StatementOutcome::Substituted { .. }));
+    !is_open(record)
+        && record.rehearsal.connected
+        && !record.rehearsal.wrote
+        && stood_still
+        && as_they_are
 }
 
 fn passed(record: &DryRun) -> Said {
@@ -330,6 +341,23 @@ mod tests {
         record.prediction = Some(standing_still());
         assert!(nothing_to_do(&record));
         assert!(decided(&record).message.starts_with("nothing is pending"));
+    }
+
+    #[test]
+    fn a_command_of_which_a_statement_was_skipped_has_something_to_do() {
+        let mut record = record(How::Exited { code: 0 });
+        record.rehearsal.wrote = false;
+        record.prediction = Some(standing_still());
+        record
+            .rehearsal
+            .statements
+            .push(statement(StatementOutcome::Substituted {
+                by: String::new(),
+            }));
+        assert!(!nothing_to_do(&record), "the upgrade is to run the VACUUM");
+        record.rehearsal.statements.pop();
+        record.rehearsal.omitted = 1;
+        assert!(!nothing_to_do(&record), "nobody knows what it was");
     }
 
     #[test]
