@@ -29,7 +29,8 @@ pub enum Verdict {
     RollbackNotVerified,
     /// The rehearsal was ended because it would have hurt live traffic or ran past a limit.
     BudgetExceeded(Budget),
-    /// The surroundings failed: no connection, a pooler, another run holds the lock. Retryable.
+    /// The surroundings failed: no connection, a pooler, another run holds the lock, a command that
+    /// cannot be started. Often worth a retry.
     Environment(Environment),
     /// The database is no longer in the state that was rehearsed; nothing was written.
     Drift,
@@ -62,18 +63,18 @@ pub enum NotRehearsed {
     SnapshotExchange,
     /// A statement whose effect a rollback does not undo and that hurts production.
     EffectOutlivesRollback,
-    /// The statement boundaries could not be known because a setting that decides them may have
-    /// changed inside the string.
+    /// The statement boundaries could not be known: a setting that decides them may have changed
+    /// inside the string, or the client encoding does not tell.
     AmbiguousStatement,
-    /// A message or feature of the protocol that the rehearsal does not speak.
+    /// A message of the protocol that the rehearsal cannot follow: a portal bound to a statement
+    /// that it has not seen.
     UnsupportedProtocol,
     /// A substitution for a CONCURRENTLY statement blocked live traffic, which the real form would
     /// not have done.
     SubstitutionBlockedTraffic,
     /// The migration ran into the rehearsal's own objects.
     RehearsalObjectTouched,
-    /// The lock table or the subtransaction limit would not hold the whole migration in one
-    /// transaction.
+    /// In one transaction the whole migration needs more than half of the lock table.
     LockTable,
 }
 
@@ -86,6 +87,14 @@ pub enum Budget {
     LockWait,
     /// The whole rehearsal took longer than `budgets.duration`.
     Duration,
+    /// More write-ahead log than allowed. No run ends with it yet.
+    Wal,
+    /// More than half of the lock table would have been used. No run ends with it: see
+    /// [`NotRehearsed::LockTable`].
+    LockTable,
+    /// The role's own timeout would have ended the migration (57014, 25P03, 25P04). No run ends
+    /// with it yet.
+    RoleTimeout,
 }
 
 /// What in the surroundings was wrong.

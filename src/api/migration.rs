@@ -84,7 +84,7 @@ pub struct MigrationSpec {
     #[serde(default, skip_serializing_if = "DatabaseSpec::is_empty")]
     pub database: DatabaseSpec,
 
-    /// What the migration's container and pod need besides: as in a pod template.
+    /// What the migration's container and pod need: fields of both, side by side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Template>,
 

@@ -1,6 +1,6 @@
 //! What the controller's Jobs and the steps inside their pods agree on.
 
-/// The container that copies the binary and reads the state before (init).
+/// The container that copies the binary and ends a hopeless run early (init).
 pub const PREPARE: &str = "prepare";
 /// The container that holds the rehearsal (native sidecar, dry run).
 pub const REHEARSAL: &str = "rehearsal";

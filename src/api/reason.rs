@@ -66,7 +66,7 @@ pub const UNSCHEDULABLE: &str = "Unschedulable";
 /// The API server refuses the Job.
 pub const JOB_REFUSED: &str = "JobRefused";
 
-/// The upgrade failed; what it committed before stays.
+/// The upgrade failed; the database is as it was before, or as rehearsed.
 pub const UPGRADE_FAILED: &str = "UpgradeFailed";
 /// The upgrade succeeded but landed on another state than predicted.
 pub const UPGRADE_DIVERGED: &str = "UpgradeDiverged";

@@ -32,7 +32,7 @@ pub(super) struct SpecificationArgs {
     /// How long the whole rehearsal may take [default: 10m]
     #[arg(long, value_name = "DURATION", help_heading = "Limits")]
     duration: Option<Duration>,
-    /// Tables up to this size may stand in plain form for a CONCURRENTLY [default: 64Mi]
+    /// Tables below this size are rehearsed in the plain form of a CONCURRENTLY [default: 64Mi]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     substitute_below: Option<Bytes>,
     /// PostgreSQL's lock_timeout for the real upgrade [default: the rehearsal's]

@@ -17,7 +17,7 @@ pub struct Plan {
     pub budgets: Budgets,
     /// `lock_timeout` of the real upgrade; the rehearsal's when `None`.
     pub upgrade_lock_timeout: Option<Duration>,
-    /// Tables up to this size in bytes may stand in plain form for a CONCURRENTLY.
+    /// Tables below this size in bytes are rehearsed in the plain form of a CONCURRENTLY.
     pub substitute_below: u64,
 }
 

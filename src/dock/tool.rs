@@ -17,7 +17,8 @@ pub enum Tool {
 
 impl Tool {
     /// Chooses the preset for a command that was given word by word: Alembic when the program is
-    /// called alembic, also behind `python -m`, `uv run`, `poetry run` and `pipenv run`.
+    /// called alembic, also behind `python -m` and behind `run` of uv, poetry, pipenv, pdm and
+    /// hatch.
     #[must_use]
     pub fn for_command(command: Vec<String>, version_tables: Vec<String>) -> Self {
         if alembic::is_alembic(&command) {

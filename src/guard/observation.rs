@@ -40,8 +40,10 @@ pub(super) struct Locks {
 /// The questions, planned once for a session: they are asked all the time.
 ///
 /// The glance costs a fraction of a millisecond. `pg_locks` costs as much as there are locks, which
-/// in a rehearsal are many, so it is asked only when somebody waits for one, or may: what sessions
-/// of other roles do is hidden from a role without `pg_read_all_stats`, but not that they are there.
+/// in a rehearsal are many, so a look asks it only when somebody waits for one, or may: what
+/// sessions of other roles do is hidden from a role without `pg_read_all_stats`, but not that they
+/// are there. Besides, it is asked now and then: for the display, and to count the rehearsal's own
+/// locks.
 ///
 /// `pg_blocking_pids` takes every partition of the lock table, so it is asked only for those who
 /// wait. It counts sessions that only queue behind the rehearsal's own waiting, which stops an

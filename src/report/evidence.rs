@@ -9,7 +9,7 @@ impl Report {
     /// The digest of this document: SHA-256 over its canonical JSON (the document as serialised by
     /// this program, without insignificant white space).
     ///
-    /// It covers run id, attempt, times and prediction, so an approval of one dry run can never be
+    /// It covers run id, attempt, times and prediction, so one dry run's evidence can never be
     /// taken for another's.
     #[must_use]
     pub fn digest(&self) -> EvidenceDigest {

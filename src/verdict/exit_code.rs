@@ -14,9 +14,9 @@ pub enum ExitCode {
     NotRehearsed = 3,
     /// It is not proven that nothing was left behind.
     RollbackNotVerified = 4,
-    /// Traffic blocked, lock wait, duration, WAL or lock table.
+    /// Traffic blocked, lock wait or duration.
     BudgetExceeded = 5,
-    /// No connection, a pooler, busy with another run. Retryable.
+    /// No connection, a pooler, busy with another run, a command that cannot be started.
     Environment = 6,
     /// The database is not in the state that was rehearsed.
     Drift = 7,
@@ -24,7 +24,7 @@ pub enum ExitCode {
     UpgradeFailed = 8,
     /// The real upgrade landed on another state than predicted.
     UpgradeDiverged = 9,
-    /// `drydock wait` timed out or the Migration awaits approval.
+    /// `drydock wait` timed out.
     WaitTimedOut = 10,
     /// Stopped by a signal; rolled back and verified.
     Interrupted = 130,

@@ -1,4 +1,4 @@
-//! The value without which no upgrade is started and no gate is opened.
+//! The value without which no upgrade is started and no migrated image is released.
 
 use std::fmt;
 

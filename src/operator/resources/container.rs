@@ -15,7 +15,7 @@ use crate::api::{MigrationSpec, RunPhase, SecretKey, Template, pod};
 /// The user of drydock's own containers. Any but root would do.
 const USER: i64 = 65532;
 
-/// `prepare`: copies the binary and reads the state before.
+/// `prepare`: copies the binary, and ends a hopeless run before the user's image is started.
 pub(super) fn prepare(input: &JobInput<'_>) -> Container {
     let mut container = own(input, pod::PREPARE);
     let phase = match input.phase {
