@@ -100,6 +100,25 @@ fn exit_code_1_after_every_statement_succeeded_is_a_failure() {
 }
 
 #[test]
+fn a_pause_that_the_roles_own_timeout_would_end_is_said() {
+    let database = orders();
+    // In force for every role in this database.
+    let name = &database.name;
+    database.psql(&format!(
+        "ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '300ms'"
+    ));
+    let pause =
+        "(echo 'BEGIN; DELETE FROM orders;'; sleep 1; echo 'COMMIT;') | psql -X \"$DATABASE_URL\"";
+    let report = rehearse(&database.url, pause).expect(0).report();
+    let found = report.findings.iter().find(|it| it.code == "RoleTimeout");
+    let message = &found.unwrap().message;
+    assert!(
+        message.contains("300 ms is off in a rehearsal"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_command_that_never_connects_is_not_rehearsed() {
     // Whatever moves meanwhile may be the command's own doing, so nothing else may move.
     let server = Server::start(postgres::major());
