@@ -87,14 +87,6 @@ pub enum Budget {
     LockWait,
     /// The whole rehearsal took longer than `budgets.duration`.
     Duration,
-    /// More write-ahead log than allowed. No run ends with it yet.
-    Wal,
-    /// More than half of the lock table would have been used. No run ends with it: see
-    /// [`NotRehearsed::LockTable`].
-    LockTable,
-    /// The role's own timeout would have ended the migration (57014, 25P03, 25P04). No run ends
-    /// with it yet.
-    RoleTimeout,
 }
 
 /// What in the surroundings was wrong.
