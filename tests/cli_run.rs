@@ -175,3 +175,18 @@ fn the_real_upgrade_has_a_lock_timeout() {
     .expect(0);
     assert_eq!(database.psql("SELECT v FROM seen"), "800ms");
 }
+
+#[test]
+fn the_real_upgrade_never_waits_longer_for_a_lock_than_its_role_would() {
+    let database = Server::shared().database();
+    database.psql(&format!(
+        "ALTER DATABASE {} SET lock_timeout = '100ms'",
+        database.name
+    ));
+    run(
+        &database.url,
+        "psql \"$DATABASE_URL\" -Xqc \"CREATE TABLE seen AS SELECT current_setting('lock_timeout') v\"",
+    )
+    .expect(0);
+    assert_eq!(database.psql("SELECT v FROM seen"), "100ms");
+}

@@ -111,12 +111,20 @@ impl Lease {
         }
     }
 
-    /// How long a statement of ours may queue for a lock: shorter than the server waits before it
-    /// looks for a deadlock, so that our wait never makes it end somebody else's transaction.
+    /// How long a statement of ours may queue for a lock, as in the rehearsal: shorter than the
+    /// server waits before it looks for a deadlock, so that our wait never makes it end somebody
+    /// else's transaction, and never longer than the role's own statements may.
     #[must_use]
     pub fn lock_timeout(&self) -> Duration {
-        self.identity.deadlock_timeout.mul_f64(0.8)
+        let own = self.identity.timeouts.lock;
+        patience(self.identity.deadlock_timeout, own)
     }
+}
+
+/// A `lock_timeout` of zero would be none.
+fn patience(deadlock_timeout: Duration, own: Option<Duration>) -> Duration {
+    let ours = deadlock_timeout.mul_f64(0.8).max(Duration::from_millis(1));
+    own.map_or(ours, |own| own.min(ours))
 }
 
 /// The server as the document of a run names it.
@@ -149,4 +157,31 @@ pub fn place(database: &Database) -> Place {
 #[must_use]
 pub fn application_name(run: &RunId) -> String {
     format!("drydock/{}", run.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(1000, None, 800)]
+    #[case(1000, Some(5000), 800)]
+    #[case(1000, Some(100), 100)]
+    #[case(1, None, 1)]
+    fn a_lock_is_waited_for_less_than_a_deadlock_and_than_the_role_would(
+        #[case] deadlock_timeout: u64,
+        #[case] own: Option<u64>,
+        #[case] expected: u64,
+    ) {
+        assert_eq!(
+            patience(
+                Duration::from_millis(deadlock_timeout),
+                own.map(Duration::from_millis)
+            )
+            .as_millis(),
+            u128::from(expected)
+        );
+    }
 }
