@@ -6,6 +6,7 @@
 
 mod database;
 mod digest;
+mod exposure;
 mod file;
 mod migration;
 mod names;
@@ -21,6 +22,7 @@ pub use database::{
     SecretSource,
 };
 pub use digest::{InputDigest, commands_digest, input_digest};
+pub use exposure::exposed_credentials;
 pub use file::{FileError, from_yaml};
 pub use migration::{
     AlembicSpec, BudgetSpec, CommandSpec, ConcurrentlySpec, DryRunSpec, Migration, MigrationSpec,

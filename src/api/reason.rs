@@ -22,6 +22,8 @@ pub const NOTHING_TO_DO: &str = "NothingToDo";
 pub const VERIFIED: &str = "Verified";
 /// The witness could not say whether the rollback was complete, or was not asked.
 pub const NOT_PROVEN: &str = "NotProven";
+/// The pod template holds the database's Secret.
+pub const SECRET_IN_TEMPLATE: &str = "SecretInTemplate";
 /// Not decided yet.
 pub const PENDING: &str = "Pending";
 /// `suspend` is true: nothing new is started.

@@ -10,7 +10,7 @@ use super::names::RunPhase;
 use crate::verdict::{EvidenceDigest, Verdict};
 
 /// The names of the conditions. `Reconciling` and `Stalled` exist only while they are True, as
-/// kstatus asks; the others always exist.
+/// kstatus asks, and so does `CredentialsExposed`; the others always exist.
 pub mod condition {
     /// The image of the specification is released and nothing is left to do.
     pub const READY: &str = "Ready";
@@ -26,6 +26,8 @@ pub mod condition {
     pub const UPGRADED: &str = "Upgraded";
     /// The image of the specification is released: its pods start.
     pub const GATE_OPEN: &str = "GateOpen";
+    /// The pod template gives the command the Secret that a dry run keeps from it.
+    pub const CREDENTIALS_EXPOSED: &str = "CredentialsExposed";
 }
 
 /// The status of a Migration.

@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::advance::Obstacle;
 use super::world::World;
 use crate::api::{
-    MigrationStatus, Outcome, Phase, RETRY_ANNOTATION, Run, RunPhase, condition, reason,
+    MigrationStatus, Outcome, Phase, RETRY_ANNOTATION, Run, RunPhase, condition,
+    exposed_credentials, reason,
 };
 
 /// How a Migration stands.
@@ -96,6 +97,21 @@ pub(super) fn write(status: &mut MigrationStatus, world: &World, standing: &Stan
             format!("pods of {} wait", world.migration.spec.image)
         },
     );
+    let exposed = exposed_credentials(&world.migration.spec);
+    if !exposed.is_empty() {
+        let message = format!(
+            "the template gives the command the database's Secret ({}), with which it can go around \
+             the rehearsal; leave it out: both runs are given the database in the variables of \
+             database.exposeAs",
+            exposed.join(", ")
+        );
+        conditions.set(
+            condition::CREDENTIALS_EXPOSED,
+            TRUE,
+            reason::SECRET_IN_TEMPLATE,
+            &message,
+        );
+    }
     status.conditions = conditions.new;
 }
 

@@ -575,6 +575,18 @@ fn break_glass_releases_exactly_the_image_that_it_names() {
 }
 
 #[test]
+fn a_template_that_holds_the_databases_secret_is_said() {
+    let mut cluster = Cluster::new();
+    cluster.run();
+    assert!(!cluster.is(condition::CREDENTIALS_EXPOSED));
+    let from = serde_json::json!({"secretKeyRef": {"name": "orders-db", "key": "url"}});
+    let template = serde_json::json!({"env": [{"name": "PRIMARY", "valueFrom": from}]});
+    cluster.migration.spec.template = Some(serde_json::from_value(template).unwrap());
+    cluster.run();
+    assert!(cluster.is(condition::CREDENTIALS_EXPOSED));
+}
+
+#[test]
 fn suspended_starts_nothing_and_stops_nothing() {
     let mut cluster = Cluster::new();
     cluster.suspend(true);
