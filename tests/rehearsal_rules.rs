@@ -35,14 +35,20 @@ fn same(setup: &str, parts: &[&[&str]]) -> Vec<Record> {
 }
 
 fn same_of(major: u8, setup: &str, parts: &[&[&str]]) -> Record {
+    same_as("postgres", major, setup, parts)
+}
+
+/// The same as another role, which the setup makes.
+fn same_as(role: &str, major: u8, setup: &str, parts: &[&[&str]]) -> Record {
     let server = Server::shared_of(major);
     let (direct, through) = (server.database(), server.database());
     for database in [&direct, &through] {
         database.psql(setup);
     }
     let before = through.dump();
-    let rehearsed = Rehearsed::start(&through);
-    let (mut one, mut other) = (Client::new(&direct.url), Client::new(&rehearsed.url));
+    let url_of = |database: &Database<'_>| database.url.replace("postgres@", &format!("{role}@"));
+    let rehearsed = Rehearsed::start_at(&url_of(&through), &through.name, major);
+    let (mut one, mut other) = (Client::new(&url_of(&direct)), Client::new(&rehearsed.url));
     for part in parts {
         assert_eq!(other.talk(part), one.talk(part), "{major}: {part:?}");
         assert_eq!(other.settings, one.settings, "{major}: {part:?}");
@@ -259,6 +265,127 @@ fn rule_6_deferred_constraints_are_checked_where_a_commit_would() {
             &["Q SELECT count(*) FROM u"],
         ],
     );
+}
+
+/// Findings about deferred constraints that a COMMIT of the rehearsal did not check.
+fn unchecked(record: &Record) -> Vec<&str> {
+    let findings = record.findings.iter();
+    findings
+        .filter(|finding| finding.code == "DeferredConstraintNotChecked")
+        .map(|finding| finding.message.as_str())
+        .collect()
+}
+
+#[test]
+fn rule_6_deferred_constraints_in_schemas_of_others_fail_no_commit_and_are_reported_once() {
+    const SETUP: &str = "DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN END $$;
+        CREATE SCHEMA \"Billing\"; CREATE TABLE \"Billing\".p (id int PRIMARY KEY);
+        CREATE TABLE \"Billing\".c (p int CONSTRAINT bill REFERENCES \"Billing\".p DEFERRABLE INITIALLY DEFERRED);
+        CREATE TABLE \"Billing\".d (p int CONSTRAINT late UNIQUE DEFERRABLE);
+        CREATE TABLE p (id int PRIMARY KEY);
+        CREATE TABLE c (p int CONSTRAINT fk REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+        ALTER TABLE p OWNER TO stranger; ALTER TABLE c OWNER TO stranger;";
+    for major in [13, 18] {
+        let record = same_as(
+            "stranger",
+            major,
+            SETUP,
+            &[
+                &["Q INSERT INTO p VALUES (1)"],
+                &["P - INSERT INTO p VALUES (2)", "B - -", "E -", "S"],
+                &["Q BEGIN", "Q INSERT INTO c VALUES (1)", "Q COMMIT"],
+                &["Q BEGIN", "Q INSERT INTO c VALUES (9)", "Q COMMIT"],
+                &["Q INSERT INTO c VALUES (9)"],
+                &[
+                    "Q BEGIN",
+                    "Q SET CONSTRAINTS ALL IMMEDIATE",
+                    "Q INSERT INTO c VALUES (2)",
+                    "Q COMMIT",
+                ],
+                &["Q SELECT count(*) FROM c"],
+            ],
+        );
+        assert!(record.verdict.is_none(), "{:?}", record.verdict);
+        let found = unchecked(&record);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("\"Billing\".bill") && found[0].contains("USAGE"));
+        assert!(found[1].contains("\"Billing\".late") && found[1].contains("USAGE"));
+    }
+}
+
+#[test]
+fn rule_6_a_role_without_the_right_to_a_schema_commits_as_on_a_direct_connection() {
+    for record in same(
+        "DO $$ BEGIN CREATE ROLE narrow; EXCEPTION WHEN duplicate_object THEN END $$;
+         CREATE SCHEMA closed; CREATE TABLE closed.u (a int CONSTRAINT un UNIQUE DEFERRABLE INITIALLY DEFERRED);
+         CREATE TABLE t (a int); GRANT ALL ON t TO narrow",
+        &[
+            &["Q INSERT INTO closed.u VALUES (1)"],
+            &["Q SET ROLE narrow", "Q INSERT INTO t VALUES (1)"],
+            &["Q BEGIN", "Q INSERT INTO t VALUES (1)", "Q COMMIT"],
+            &["Q RESET ROLE", "Q INSERT INTO closed.u VALUES (1)"],
+            &[
+                "Q BEGIN",
+                "Q SET LOCAL ROLE narrow",
+                "Q INSERT INTO t VALUES (1)",
+                "Q COMMIT",
+            ],
+            &["Q INSERT INTO closed.u VALUES (1)"],
+        ],
+    ) {
+        assert_eq!(unchecked(&record).len(), 1, "{:?}", record.findings);
+    }
+}
+
+#[test]
+fn rule_6_a_deferrable_constraint_with_a_namesake_that_is_not_fails_no_commit_and_is_reported() {
+    for record in same(
+        "CREATE TABLE a (a int CONSTRAINT same CHECK (a > 0));
+         CREATE TABLE b (b int CONSTRAINT same UNIQUE DEFERRABLE INITIALLY DEFERRED);
+         CREATE TABLE d (d int CONSTRAINT later CHECK (d > 0));
+         CREATE TABLE e (e int CONSTRAINT later UNIQUE DEFERRABLE);
+         CREATE TABLE u (u int CONSTRAINT un UNIQUE DEFERRABLE INITIALLY DEFERRED);",
+        &[
+            &["Q INSERT INTO b VALUES (1)"],
+            &["P - INSERT INTO b VALUES (2)", "B - -", "E -", "S"],
+            &["Q BEGIN", "Q INSERT INTO b VALUES (3)", "Q COMMIT"],
+            &["Q BEGIN", "Q INSERT INTO u VALUES (1), (1)", "Q COMMIT"],
+            &["Q INSERT INTO u VALUES (1), (1)"],
+            &[
+                "Q BEGIN",
+                "Q SET CONSTRAINTS ALL IMMEDIATE",
+                "Q INSERT INTO e VALUES (1), (1)",
+                "Q COMMIT",
+            ],
+            &["Q INSERT INTO e VALUES (1), (1)"],
+            &["Q SELECT count(*) FROM b"],
+        ],
+    ) {
+        assert!(record.verdict.is_none(), "{:?}", record.verdict);
+        let found = unchecked(&record);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("public.same"), "{found:?}");
+    }
+}
+
+#[test]
+fn rule_6_constraints_are_checked_whatever_the_client_encoding_is() {
+    for record in same(
+        "CREATE TABLE a (a int CONSTRAINT \"zähler\" UNIQUE DEFERRABLE INITIALLY DEFERRED);
+         CREATE TABLE b (b int CONSTRAINT \"漢\" UNIQUE DEFERRABLE INITIALLY DEFERRED);
+         CREATE TABLE u (u int CONSTRAINT un UNIQUE DEFERRABLE INITIALLY DEFERRED);",
+        &[
+            &["Q INSERT INTO a VALUES (1), (1)"],
+            &["Q SET client_encoding = latin1"],
+            &["Q INSERT INTO u VALUES (1)"],
+            &["Q INSERT INTO u VALUES (2), (2)"],
+            &["Q CREATE TABLE n (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"],
+            &["Q INSERT INTO u VALUES (3)"],
+            &["Q BEGIN", "Q INSERT INTO u VALUES (3)", "Q COMMIT"],
+        ],
+    ) {
+        assert_eq!(unchecked(&record).len(), 2, "{:?}", record.findings);
+    }
 }
 
 #[test]

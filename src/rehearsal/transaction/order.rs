@@ -153,6 +153,8 @@ pub(super) struct Traits {
     pub changes_lexing: bool,
     /// The client set the lock timeout itself.
     pub sets_lock_timeout: bool,
+    /// It may change the role.
+    pub changes_role: bool,
 }
 
 impl Statement {

@@ -143,27 +143,26 @@ fn parameter(piece: &sql::Statement<'_>, command: &Command, lexing: Lexing) -> O
 fn traits(piece: &sql::Statement<'_>, command: &Command, calls: Calls) -> Traits {
     let runs_code = matches!(command, Command::Do | Command::Call);
     let setting = matches!(command, Command::Setting(_) | Command::Discard(_));
-    let names_deferral = piece
-        .text()
-        .windows(5)
-        .any(|window| window.eq_ignore_ascii_case(b"defer"));
+    let names = |part: &[u8]| {
+        let text = piece.text();
+        text.windows(part.len())
+            .any(|window| window.eq_ignore_ascii_case(part))
+    };
+    let sets_anything = setting || calls.contains(Calls::SET_CONFIG);
     let changes = command.may_change_constraints();
     Traits {
         writes: command.effect(calls) > Effect::Reads,
         surely_writes: command.effect(calls) == Effect::Writes,
-        constraints: runs_code || (changes && names_deferral),
+        constraints: runs_code || (changes && names(b"defer")),
         catalogue: changes,
-        changes_session: setting || calls.contains(Calls::SET_CONFIG),
+        changes_session: sets_anything,
         runs_code,
-        changes_lexing: setting || runs_code || calls.contains(Calls::SET_CONFIG),
+        changes_lexing: sets_anything || runs_code,
         sets_lock_timeout: matches!(
             command,
             Command::Setting(Setting::Set { name, .. }) if name == "lock_timeout"
-        ) || (calls.contains(Calls::SET_CONFIG)
-            && piece
-                .text()
-                .windows(12)
-                .any(|window| window == b"lock_timeout")),
+        ) || (calls.contains(Calls::SET_CONFIG) && names(b"lock_timeout")),
+        changes_role: sets_anything && (names(b"role") || names(b"authorization")),
     }
 }
 

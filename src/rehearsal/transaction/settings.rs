@@ -53,6 +53,14 @@ fn set_all<'a>(settings: impl IntoIterator<Item = &'a Pair>) -> Option<String> {
     (!calls.is_empty()).then(|| format!("SELECT {}", calls.join(", ")))
 }
 
+/// Whether a setting makes the session act for another role.
+fn is_role((name, value): &Pair) -> bool {
+    let names_one = ["role", "session_authorization"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known));
+    names_one && !value.eq_ignore_ascii_case("none")
+}
+
 /// What settings make of `default_transaction_read_only`.
 pub(super) fn read_only_default(settings: &[Pair]) -> bool {
     settings
@@ -94,6 +102,9 @@ impl<S: Surroundings> Transaction<S> {
     pub(super) async fn put_settings(&mut self, settings: &[Pair]) -> Flow<Option<ServerError>> {
         self.set_savepoint();
         self.upstream.error = None;
+        if settings.iter().any(is_role) {
+            self.deferred.follow_roles();
+        }
         if self.session_touched {
             self.own("SET SESSION AUTHORIZATION DEFAULT", &Addressee::Ours);
             self.own("RESET ROLE", &Addressee::Ours);

@@ -93,4 +93,13 @@ impl Upstream {
             gapless: true,
         }
     }
+
+    /// Whether text goes to the server and back unconverted, and is UTF-8 as in this program: only
+    /// then does a name that is not ASCII mean the same here and there.
+    pub(super) fn speaks_utf8(&self) -> bool {
+        ["client_encoding", "server_encoding"].iter().all(|name| {
+            let value = self.parameters.get(name.as_bytes());
+            value.is_some_and(|value| value.as_slice() == b"UTF8")
+        })
+    }
 }

@@ -87,6 +87,7 @@ impl Traits {
             runs_code: self.runs_code || other.runs_code,
             changes_lexing: self.changes_lexing || other.changes_lexing,
             sets_lock_timeout: self.sets_lock_timeout || other.sets_lock_timeout,
+            changes_role: self.changes_role || other.changes_role,
         }
     }
 }
