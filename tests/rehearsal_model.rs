@@ -10,7 +10,7 @@ mod scanner;
 #[path = "rehearsal_model/server.rs"]
 mod server;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, ready};
 
 use bytes::BytesMut;
@@ -138,6 +138,7 @@ fn rehearse(packets: Vec<Vec<u8>>, schedule: Vec<bool>) -> (Ending, Model) {
         login: "postgres".to_owned(),
         baseline: Vec::new(),
         top_xid: Some(700),
+        sequences: BTreeSet::new(),
         own_locks: 1,
         substitute_below: 0,
         our_lock_timeout: false,

@@ -100,6 +100,183 @@ fn a_sequence_of_the_rehearsal_itself_may_be_moved() {
     assert!(record.verdict.is_none(), "{:?}", record.verdict);
 }
 
+const MOVES: &str = "SELECT setval('s', 100)";
+
+#[test]
+fn a_sequence_that_somebody_else_makes_meanwhile_is_never_moved() {
+    for major in [13, 18] {
+        let database = Server::shared_of(major).database();
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        client.talk(&["Q CREATE TABLE t (a int)"]);
+        database.psql("CREATE SEQUENCE s");
+        let answers = client.talk(&[&format!("Q {MOVES}")]);
+        assert_eq!(answers[0], "error 0A000", "{major}");
+        let expected = Some(NotRehearsed::EffectOutlivesRollback);
+        assert_eq!(cause(&rehearsed.finish()), expected, "{major}");
+        assert_eq!(database.psql("SELECT last_value FROM s"), "1", "{major}");
+    }
+}
+
+#[test]
+fn a_sequence_from_before_is_not_new_because_the_rehearsal_changed_its_rows() {
+    for major in [13, 18] {
+        for change in [
+            "GRANT SELECT (last_value, log_cnt, is_called) ON s TO public",
+            "ALTER SEQUENCE s MAXVALUE 1000",
+            "ALTER SEQUENCE s AS int",
+            "ALTER SEQUENCE s RENAME TO r; ALTER SEQUENCE r RENAME TO s",
+        ] {
+            let database = Server::shared_of(major).database();
+            database.psql("CREATE SEQUENCE s");
+            let (answers, record) = rehearse(&database, &[change, MOVES]);
+            assert_eq!(answers[0], "error 0A000", "{major}: {change}");
+            let expected = Some(NotRehearsed::EffectOutlivesRollback);
+            assert_eq!(cause(&record), expected, "{major}: {change}");
+            let last = database.psql("SELECT last_value FROM s");
+            assert_eq!(last, "1", "{major}: {change}");
+        }
+    }
+}
+
+#[test]
+fn a_sequence_is_new_in_whatever_subtransaction_it_was_made() {
+    for major in [13, 18] {
+        let server = Server::shared_of(major);
+        let (direct, through) = (server.database(), server.database());
+        for database in [&direct, &through] {
+            database.psql("CREATE SEQUENCE prod");
+        }
+        let rehearsed = Rehearsed::start(&through);
+        let (mut one, mut other) = (Client::new(&direct.url), Client::new(&rehearsed.url));
+        for query in [
+            "CREATE SEQUENCE a",
+            "SELECT setval('a', 2)",
+            "BEGIN",
+            "SAVEPOINT x",
+            "CREATE SEQUENCE s",
+            "SELECT setval('s', 5)",
+            "RELEASE x",
+            "SELECT setval('s', 6)",
+            "SAVEPOINT y",
+            "DROP SEQUENCE s",
+            "CREATE SEQUENCE s",
+            "SELECT setval('s', 7)",
+            "ROLLBACK TO y",
+            "SELECT nextval('s')",
+            "COMMIT",
+            "SELECT setval('s', 8), setval('a', 9)",
+            "DROP SEQUENCE s",
+            "SELECT setval('s', 8)",
+            "DROP SEQUENCE prod",
+            "CREATE SEQUENCE prod",
+            "SELECT setval('prod', 8)",
+            "SELECT setval('missing', 1)",
+            "SELECT setval('pg_class', 1)",
+            "SELECT 1",
+        ] {
+            let said = [&mut one, &mut other].map(|client| client.talk(&[&format!("Q {query}")]));
+            assert_eq!(said[1], said[0], "{major}: {query}");
+        }
+        let record = rehearsed.finish();
+        assert!(record.verdict.is_none(), "{major}: {:?}", record.verdict);
+    }
+}
+
+#[rstest]
+#[case("Q SELECT setval('OID', 100)")]
+#[case("Q SELECT setval('OID'::regclass, 100)")]
+#[case("QL SELECT setval('zähler', 100)")]
+#[case("QL SELECT setval('\"zähler\"', 100)")]
+#[case("QL SELECT setval(pg_get_serial_sequence('zähl', 'a'), 100)")]
+#[case("QL SELECT setval(pg_get_serial_sequence('t', 'ä'), 100)")]
+#[case("QL ALTER SEQUENCE zähler RESTART")]
+fn a_sequence_whose_name_cannot_be_looked_up_as_the_server_does_is_not_moved(
+    #[case] statement: &str,
+) {
+    for major in [13, 18] {
+        let database = Server::shared_of(major).database();
+        database.psql(
+            "CREATE SEQUENCE \"zähler\"; CREATE TABLE \"zähl\" (a serial); CREATE TABLE t (\"ä\" serial)",
+        );
+        let oid = database.psql("SELECT '\"zähler\"'::regclass::oid");
+        let values = "SELECT string_agg(coalesce(last_value, 0)::text, ',') FROM pg_sequences";
+        let before = database.psql(values);
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        if statement.starts_with("QL") {
+            client.talk(&["Q SET client_encoding = latin1"]);
+        }
+        let answers = client.talk(&[&statement.replace("OID", &oid)]);
+        assert_eq!(answers[0], "error 0A000", "{major}");
+        let record = rehearsed.finish();
+        let expected = Some(NotRehearsed::EffectOutlivesRollback);
+        assert_eq!(cause(&record), expected, "{major}");
+        assert_eq!(database.psql(values), before, "{major}");
+    }
+}
+
+#[rstest]
+#[case("QL CREATE INDEX CONCURRENTLY i ON tä (a)")]
+#[case("QL DROP INDEX CONCURRENTLY iä")]
+#[case("QL REINDEX TABLE CONCURRENTLY tä")]
+#[case("QL CREATE TEMP TABLE dä (a int) ON COMMIT DROP")]
+fn what_depends_on_an_object_that_cannot_be_looked_up_is_not_rehearsed(#[case] statement: &str) {
+    for major in [13, 18] {
+        let database = Server::shared_of(major).database();
+        database.psql("CREATE TABLE \"tä\" (a int); CREATE INDEX \"iä\" ON \"tä\" (a)");
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        if statement.starts_with("QL") {
+            client.talk(&["Q SET client_encoding = latin1"]);
+        }
+        let answers = client.talk(&[statement]);
+        assert!(
+            answers.contains(&"error 0A000".to_owned()),
+            "{major}: {answers:?}"
+        );
+        let record = rehearsed.finish();
+        let expected = Some(NotRehearsed::AmbiguousStatement);
+        assert_eq!(cause(&record), expected, "{major}");
+        assert!(record.gapless, "{major}");
+    }
+}
+
+#[test]
+fn a_look_up_that_the_server_refuses_is_the_statements_own_error() {
+    for major in [13, 18] {
+        let server = Server::shared_of(major);
+        server.database().psql(
+            "DO $$ BEGIN CREATE ROLE outsider LOGIN; EXCEPTION WHEN duplicate_object THEN END $$",
+        );
+        let database = server.database();
+        database
+            .psql("CREATE SCHEMA closed; CREATE TABLE closed.t (a int); CREATE SEQUENCE closed.s");
+        let url = database.url.replace("postgres@", "outsider@");
+        for (statement, code) in [
+            ("CREATE INDEX CONCURRENTLY i ON closed.t (a)", "error 42501"),
+            ("DROP INDEX CONCURRENTLY closed.i", "error 42501"),
+            ("SELECT setval('closed.s', 1)", "error 42501"),
+            ("ALTER SEQUENCE closed.s RESTART", "error 42501"),
+            (
+                "SELECT setval(pg_get_serial_sequence('pg_class', 'missing'), 1)",
+                "error 42703",
+            ),
+        ] {
+            let rehearsed = Rehearsed::start_at(&url, &database.name, major);
+            let mut client = Client::new(&rehearsed.url);
+            let answers = client.talk(&[&format!("Q {statement}"), "Q SELECT 1"]);
+            assert_eq!(answers[0], code, "{major}: {statement}");
+            assert_eq!(
+                answers[2..],
+                ["RowDescription", "row 1", "done SELECT 1", "ready I"]
+            );
+            let record = rehearsed.finish();
+            assert!(record.gapless && record.verdict.is_none(), "{statement}");
+        }
+    }
+}
+
 #[rstest]
 #[case("PREPARE TRANSACTION 'x'", NotRehearsed::TwoPhaseCommit)]
 #[case("COMMIT PREPARED 'x'", NotRehearsed::TwoPhaseCommit)]

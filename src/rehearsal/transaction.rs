@@ -65,6 +65,7 @@ mod query;
 mod questions;
 mod reading;
 mod replies;
+mod sequence;
 mod session;
 mod settings;
 mod statements;
@@ -75,7 +76,7 @@ mod upstream;
 mod virtual_end;
 mod virtual_transaction;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::BytesMut;
 
@@ -114,6 +115,8 @@ pub struct Opening {
     pub login: String,
     /// The top transaction id, when the tripwires took one.
     pub top_xid: Option<u64>,
+    /// OIDs of all sequences that there were before the first client.
+    pub sequences: BTreeSet<u32>,
     /// The answer to [`COUNT_WRITERS`] before the first client.
     pub own_locks: u32,
     /// Tables below this size in bytes get the plain form of a CONCURRENTLY statement.

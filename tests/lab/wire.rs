@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// Sends messages in one write. A message is its tag and its parts:
-    /// `Q sql`, `P statement sql`, `B portal statement`, `D portal`, `DS statement`, `E portal`,
+    /// `Q sql`, `QL sql` (in LATIN1), `P statement sql`, `B portal statement`, `D portal`, `DS statement`, `E portal`,
     /// `E/rows portal`, `C portal`, `CS statement`, `S`, `H`, `d data`, `c`, `f reason`, `X`. The
     /// unnamed ones are `-`.
     pub(crate) fn send(&mut self, messages: &[&str]) {
@@ -138,7 +138,9 @@ fn name(text: &str) -> &[u8] {
 fn encode(message: &str, out: &mut BytesMut) {
     let (tag, rest) = message.split_once(' ').unwrap_or((message, ""));
     let (first, second) = rest.split_once(' ').unwrap_or((rest, ""));
+    let latin1: Vec<u8> = rest.chars().filter_map(|c| u8::try_from(c).ok()).collect();
     let message = match tag {
+        "QL" => Frontend::Query(&latin1),
         "Q" => Frontend::Query(rest.as_bytes()),
         "P" => Frontend::Parse(Parse {
             statement: name(first),

@@ -85,6 +85,15 @@ pub(super) async fn open(
     let top_xid = xid
         .first()
         .and_then(|row| row.first()?.as_deref()?.parse().ok());
+    let sequences = session
+        .rows(
+            "list the sequences",
+            "SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'S'",
+        )
+        .await?
+        .into_iter()
+        .filter_map(|row| row.into_iter().next()??.parse().ok())
+        .collect();
     let locks = session
         .rows("count its own transaction ids", COUNT_WRITERS)
         .await?;
@@ -99,6 +108,7 @@ pub(super) async fn open(
         .unwrap_or_default();
     let opening = Opening {
         login,
+        sequences,
         own_locks,
         names: session.names,
         parameters,

@@ -121,6 +121,12 @@ impl<S: Surroundings> Transaction<S> {
         self.fault(code, message);
     }
 
+    /// The same in the words of the server, which refused a question about the statement.
+    pub(super) fn fail_with(&mut self, id: ClientId, statement: &Statement, error: &ServerError) {
+        let code = SqlState::parse(error.code.as_bytes()).unwrap_or(SqlState::INTERNAL_ERROR);
+        self.fail(id, statement, code, &error.message);
+    }
+
     /// The same behind everything that is under way, unless that failed already.
     pub(super) async fn raise(&mut self, code: SqlState, message: &str) -> Flow<()> {
         self.settle().await?;

@@ -1,5 +1,5 @@
 //! CONCURRENTLY in true autocommit: the plain form stands for it where the table is small enough,
-//! behind the real form's own refusals. And statements that move sequences for good.
+//! behind the real form's own refusals.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use super::control::literal;
 use super::event::{Note, Surroundings};
 use super::order::{ConcurrentKind, Concurrently, Statement};
 use super::replies::{Addressee, Simple, StatementId};
+use super::upstream::NOT_EXACT;
 use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction};
-use crate::rehearsal::sql::{Refusal, RefusalCause, SequenceRef};
 use crate::rehearsal::wire::SqlState;
 use crate::report::units::bytes;
-use crate::report::{Finding, Severity};
+use crate::report::{Finding, ServerError, Severity};
 use crate::verdict::NotRehearsed;
 
 /// Transactions of others that hold a snapshot for a second and more, and the oldest one's age.
@@ -81,9 +81,28 @@ impl<S: Surroundings> Transaction<S> {
             );
             return Ok(false);
         }
-        let Some(known) = self.look_up(&form.object, &form.partition).await? else {
+        let partition = match form.partition.as_slice() {
+            [] => Some(None),
+            name => self.upstream.exactly(name).map(|name| Some(literal(name))),
+        };
+        let (Some(object), Some(partition)) = (self.upstream.exactly(&form.object), partition)
+        else {
+            let message = format!(
+                "a CONCURRENTLY statement cannot run inside a transaction, and how large its table is cannot be told: {NOT_EXACT}"
+            );
+            self.refuse_statement(id, statement, NotRehearsed::AmbiguousStatement, &message)
+                .await?;
+            return Ok(false);
+        };
+        let (object, partition) = (literal(object), partition.unwrap_or("NULL".to_owned()));
+        let known = match self.look_up(&object, &partition).await? {
+            Ok(Some(known)) => known,
             // The server says in its own words what is missing.
-            return self.run_plain(id, statement, form, None).await;
+            Ok(None) => return self.run_plain(id, statement, form, None).await,
+            Err(error) => {
+                self.fail_with(id, statement, &error);
+                return Ok(false);
+            }
         };
         if let Some((code, message)) = refusal(form.kind, &known) {
             self.fail(id, statement, code, &message);
@@ -101,13 +120,12 @@ impl<S: Surroundings> Transaction<S> {
         self.run_plain(id, statement, form, Some(known.bytes)).await
     }
 
-    async fn look_up(&mut self, object: &[u8], partition: &[u8]) -> Flow<Option<Known>> {
-        let name = literal(&String::from_utf8_lossy(object));
-        let partition = if partition.is_empty() {
-            "NULL".to_owned()
-        } else {
-            literal(&String::from_utf8_lossy(partition))
-        };
+    /// What there is to know, of literals: the object, and the partition or NULL.
+    async fn look_up(
+        &mut self,
+        name: &str,
+        partition: &str,
+    ) -> Flow<Result<Option<Known>, ServerError>> {
         let sql = format!(
             "SELECT c.relkind, pg_catalog.pg_table_size(coalesce(p.oid, i.indrelid, c.oid)), \
              EXISTS (SELECT FROM pg_catalog.pg_partitioned_table t WHERE t.partrelid = c.oid AND t.partdefid <> 0), \
@@ -117,17 +135,20 @@ impl<S: Surroundings> Transaction<S> {
              LEFT JOIN pg_catalog.pg_class p ON p.oid = pg_catalog.to_regclass({partition}) \
              WHERE c.oid = pg_catalog.to_regclass({name})"
         );
-        let rows = self.question(&sql).await?.unwrap_or_default();
-        let Some(row) = rows.into_iter().next() else {
-            return Ok(None);
+        let row = match self.question(&sql).await? {
+            Ok(rows) => rows.into_iter().next(),
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(row) = row else {
+            return Ok(Ok(None));
         };
         let text = |index: usize| row.get(index).cloned().flatten().unwrap_or_default();
-        Ok(Some(Known {
+        Ok(Ok(Some(Known {
             relkind: text(0),
             bytes: text(1).parse().unwrap_or(u64::MAX),
             default_partition: text(2) == "t",
             system: text(3) == "t",
-        }))
+        })))
     }
 
     async fn run_plain(
@@ -199,69 +220,6 @@ impl<S: Surroundings> Transaction<S> {
             statement: Some(number),
         }));
         Ok(())
-    }
-
-    /// A refused statement: it is stopped, unless all that it would do for good is moving sequences
-    /// that were made in this rehearsal.
-    pub(super) async fn stop_unless_new(
-        &mut self,
-        id: ClientId,
-        statement: &Arc<Statement>,
-        refusal: &Refusal,
-    ) -> Flow<bool> {
-        self.begin_work(id);
-        let mut harmless = !refusal.sequences.is_empty();
-        for sequence in &refusal.sequences {
-            harmless = harmless && self.is_new_sequence(sequence).await?;
-            if self.upstream.faulted {
-                return Ok(false);
-            }
-        }
-        if !harmless {
-            let cause = match refusal.cause {
-                RefusalCause::TwoPhaseCommit => NotRehearsed::TwoPhaseCommit,
-                RefusalCause::SnapshotExchange => NotRehearsed::SnapshotExchange,
-                RefusalCause::EffectOutlivesRollback => NotRehearsed::EffectOutlivesRollback,
-            };
-            let message = format!(
-                "{} was not sent to the database. {} {}",
-                refusal.what, refusal.effect, refusal.advice
-            );
-            self.refuse_statement(id, statement, cause, &message)
-                .await?;
-        }
-        Ok(harmless)
-    }
-
-    /// The rows of pg_attribute are made with a sequence and never changed afterwards: those of a
-    /// sequence of this rehearsal are not older than its transaction. One that does not exist moves
-    /// nothing.
-    async fn is_new_sequence(&mut self, sequence: &SequenceRef) -> Flow<bool> {
-        let text = |bytes: &[u8]| literal(&String::from_utf8_lossy(bytes));
-        let oid = match sequence {
-            SequenceRef::Unknown => return Ok(false),
-            SequenceRef::Named(name) => format!("pg_catalog.to_regclass({})", text(name)),
-            SequenceRef::OfColumn { table, column } => format!(
-                "(SELECT pg_catalog.to_regclass(pg_catalog.pg_get_serial_sequence({0}, {1})) \
-                 WHERE pg_catalog.to_regclass({0}) IS NOT NULL)",
-                text(table),
-                text(column)
-            ),
-        };
-        let Some(top_xid) = self.upstream.top_xid else {
-            return Ok(false);
-        };
-        // 32-bit ids in rows wrap around; the distance does not.
-        let sql = format!(
-            "SELECT (a.xmin::text::bigint - {} + 4294967296) % 4294967296 < 2147483648 \
-             FROM pg_catalog.pg_attribute a WHERE a.attrelid = {oid} AND a.attnum = 1",
-            top_xid & 0xffff_ffff
-        );
-        // If the question fails, the statement would have failed in the same way.
-        let rows = self.question(&sql).await?.unwrap_or_default();
-        Ok(rows
-            .first()
-            .is_none_or(|row| row.first().and_then(Option::as_deref) == Some("t")))
     }
 }
 

@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use super::control::literal;
 use super::event::Surroundings;
 use super::replies::Addressee;
+use super::upstream::NOT_EXACT;
 use super::{ClientId, Flow, Transaction};
 use crate::rehearsal::sql::OnCommit;
+use crate::verdict::NotRehearsed;
 
 /// An object by its catalogue and its OID there, as the server prints them: `1259,16384`.
 pub(super) type Object = String;
@@ -67,7 +69,15 @@ impl<S: Surroundings> Transaction<S> {
         if self.upstream.faulted {
             return Ok(());
         }
-        let name = literal(&format!("pg_temp.{}", String::from_utf8_lossy(table)));
+        let Some(table) = self.upstream.exactly(table) else {
+            let message = format!(
+                "what a COMMIT does to this temporary table cannot be rehearsed: {NOT_EXACT}"
+            );
+            return self
+                .refuse(NotRehearsed::AmbiguousStatement, &message)
+                .await;
+        };
+        let name = literal(&format!("pg_temp.{table}"));
         let sql = format!("SELECT pg_catalog.to_regclass({name})::oid");
         let rows = self.question(&sql).await?.unwrap_or_default();
         let oid = rows.into_iter().flatten().next().flatten();

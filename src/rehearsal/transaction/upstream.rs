@@ -7,6 +7,10 @@ use super::replies::{Replies, StatementId};
 use crate::rehearsal::wire::Frame;
 use crate::report::ServerError;
 
+/// Why a name is not looked up: see [`Upstream::exactly`].
+pub(super) const NOT_EXACT: &str = "its name can be looked up with certainty only if it is ASCII, \
+    or if client_encoding and server_encoding are UTF8";
+
 /// The upstream session as the answers so far describe it.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -92,6 +96,14 @@ impl Upstream {
             settling: false,
             gapless: true,
         }
+    }
+
+    /// A name as it can be put into a question of our own: `None` if the server might read it there
+    /// as another one than in the client's statement.
+    pub(super) fn exactly<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
+        let name = std::str::from_utf8(name).ok()?;
+        let exact = !name.is_empty() && (name.is_ascii() || self.speaks_utf8());
+        exact.then_some(name)
     }
 
     /// Whether text goes to the server and back unconverted, and is UTF-8 as in this program: only
