@@ -417,6 +417,29 @@ fn rule_8_cursors_and_portals_end_with_their_transaction() {
 }
 
 #[test]
+fn rule_8_cursors_of_a_string_of_statements_end_with_it() {
+    same(
+        "CREATE TABLE t (a int)",
+        &[
+            &["Q DECLARE c CURSOR FOR SELECT * FROM t; FETCH c"],
+            &["Q DECLARE c CURSOR FOR SELECT * FROM t; FETCH c"],
+            &["Q FETCH c"],
+            &["Q ALTER TABLE t ADD b int"],
+            &["Q DECLARE c CURSOR FOR SELECT 1; COMMIT; FETCH c"],
+            &["Q DECLARE c CURSOR FOR SELECT 1; ROLLBACK; SELECT 1"],
+            &["Q DECLARE c CURSOR FOR SELECT 1; SELECT 1/0"],
+            &["Q DECLARE c CURSOR FOR SELECT 1; BEGIN; FETCH c"],
+            &["Q FETCH c", "Q COMMIT"],
+            &["Q FETCH c"],
+            &["Q DECLARE c CURSOR FOR SELECT 1; CLOSE c; DECLARE c CURSOR WITH HOLD FOR SELECT 2"],
+            &["Q FETCH c"],
+            &["Q CLOSE c"],
+            &["Q DECLARE c CURSOR FOR SELECT * FROM t; FETCH c"],
+        ],
+    );
+}
+
+#[test]
 fn rule_9_temporary_tables_are_emptied_and_dropped_at_commit() {
     same(
         "",

@@ -206,7 +206,11 @@ impl<S: Surroundings> Transaction<S> {
                     open.pinned = true;
                 }
             }
-            Order::Declare { name, hold: true } => client.held.push(name.clone()),
+            Order::Declare { name, hold: true } => {
+                // It may take the name of one that was closed.
+                client.portals.closed(name);
+                client.held.push(name.clone());
+            }
             Order::Prepare(name) => client.prepared.push(name.clone()),
             Order::Deallocate(name) => {
                 client.prepared.retain(|known| known != name);

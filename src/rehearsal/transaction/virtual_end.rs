@@ -105,7 +105,8 @@ impl<S: Surroundings> Transaction<S> {
         }
         self.send_checks(traits, false).await?;
         self.put_back_local(id);
-        if !simple {
+        // In a string of several statements DECLARE is allowed without a block.
+        if !simple || self.unit.many {
             self.close_portals(id);
         }
         if traits.writes {
