@@ -8,7 +8,7 @@ mod postgres;
 mod program;
 
 use drydock::report::StatementOutcome;
-use drydock::verdict::{Environment, NotRehearsed, RollbackProof, Verdict};
+use drydock::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
 use postgres::{Database, Server};
 use program::{Done, bare, drydock, rehearse, rehearse_sql};
 
@@ -116,6 +116,30 @@ fn a_pause_that_the_roles_own_timeout_would_end_is_said() {
         message.contains("300 ms is off in a rehearsal"),
         "{message}"
     );
+}
+
+#[test]
+fn a_lock_that_another_session_holds_is_not_waited_for_and_its_holder_is_named() {
+    let database = orders();
+    let before = database.dump();
+    let sql = "BEGIN; LOCK TABLE orders IN SHARE MODE; SELECT pg_sleep(600)";
+    let mut holder = std::process::Command::new("psql")
+        .args(["-qX", "-d", &database.url, "-c", sql])
+        .env("PGAPPNAME", "nightly-report")
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while database.psql("SELECT count(*) FROM pg_locks WHERE mode = 'ShareLock'") == "0" {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let done = rehearse_sql(&database.url, "ALTER TABLE orders ADD COLUMN note text").expect(5);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    database.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nightly-report'");
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::BudgetExceeded(Budget::LockWait));
+    assert!(report.message.contains("\"nightly-report\""), "{done}");
+    assert_eq!(database.dump(), before);
 }
 
 #[test]

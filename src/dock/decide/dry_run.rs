@@ -13,7 +13,11 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
     let sayings = [
         witness.and_then(|witness| rollback(record, witness)),
         record.guard.clone().map(|said| guard(record, said)),
-        record.rehearsal.verdict.clone(),
+        record
+            .rehearsal
+            .verdict
+            .clone()
+            .map(|said| lock(record, said)),
         record.broken.clone(),
         command(record),
         record
@@ -41,6 +45,17 @@ fn guard(record: &DryRun, said: Said) -> Said {
             said.message
         ),
     )
+}
+
+/// Who held the lock that was waited for, as the guard saw it.
+fn lock(record: &DryRun, said: Said) -> Said {
+    let seen = record.findings.iter().find(|it| it.code == "WaitedForLock");
+    match seen {
+        Some(seen) if said.verdict == Verdict::BudgetExceeded(Budget::LockWait) => {
+            Said::new(said.verdict, format!("{} ({})", said.message, seen.message))
+        }
+        _ => said,
+    }
 }
 
 fn is_open(record: &DryRun) -> bool {
@@ -246,8 +261,9 @@ mod tests {
     use super::*;
     use crate::dock::link::Ended;
     use crate::dock::record::{Rehearsed, Run};
-    use crate::report::Prediction;
-    use crate::report::{CatalogueClass, CatalogueMove, RunId, ServerError};
+    use crate::report::{
+        CatalogueClass, CatalogueMove, Finding, Prediction, RunId, ServerError, Severity,
+    };
     use crate::schema::{Difference, Fingerprint, Snapshot, State};
 
     fn statement(outcome: StatementOutcome) -> Statement {
@@ -398,6 +414,23 @@ mod tests {
             decided(&record).message,
             "statement 2 (COMMIT) failed: ERROR 23503: violates foreign key constraint"
         );
+    }
+
+    #[test]
+    fn who_held_a_lock_for_too_long_is_in_the_verdict() {
+        let mut record = record(How::Exited { code: 1 });
+        let verdict = Verdict::BudgetExceeded(Budget::LockWait);
+        record.rehearsal.verdict = Some(Said::new(verdict.clone(), "a lock was not granted"));
+        assert_eq!(decided(&record).message, "a lock was not granted");
+        record.findings.push(Finding {
+            code: "WaitedForLock".into(),
+            severity: Severity::Warning,
+            message: "session 7".into(),
+            statement: None,
+        });
+        let said = decided(&record);
+        assert_eq!(said.verdict, verdict);
+        assert_eq!(said.message, "a lock was not granted (session 7)");
     }
 
     #[test]
