@@ -646,6 +646,50 @@ fn rule_13_a_query_may_come_in_the_middle_of_a_batch() {
 }
 
 #[test]
+fn rule_14_a_block_that_wrote_by_a_function_call_keeps_its_turn_and_its_rollback() {
+    for major in [13, 18] {
+        let database = Server::shared_of(major).database();
+        let rehearsed = Rehearsed::start(&database);
+        let (mut one, mut other) = (Client::new(&rehearsed.url), Client::new(&rehearsed.url));
+        // lo_creat
+        let answers = one.talk(&["Q BEGIN", "F 957 -1"]);
+        assert_eq!(answers[2..], ["FunctionCallResponse", "ready T"], "{major}");
+        other.send(&["Q SELECT 1"]);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        one.talk(&["Q ROLLBACK"]);
+        other.hear(1);
+        let count = "SELECT count(*) FROM pg_largeobject_metadata";
+        assert_eq!(one.ask(count), "0", "{major}");
+        assert!(rehearsed.finish().gapless);
+    }
+}
+
+#[test]
+fn rule_14_a_function_call_alone_is_a_transaction_that_writes() {
+    const SETUP: &str = "CREATE TABLE u (a int CONSTRAINT un UNIQUE DEFERRABLE INITIALLY DEFERRED);
+        CREATE FUNCTION twice(a int) RETURNS int LANGUAGE sql AS 'INSERT INTO u VALUES ($1), ($1) RETURNING a'";
+    for major in [13, 18] {
+        let server = Server::shared_of(major);
+        let (direct, through) = (server.database(), server.database());
+        let rehearsed = Rehearsed::start(&through);
+        for database in [&direct, &through] {
+            database.psql(SETUP);
+        }
+        let urls = [(&direct, &direct.url), (&through, &rehearsed.url)];
+        let told = urls.map(|(database, url)| {
+            let call = database.psql("SELECT 'F ' || 'twice'::regproc::oid || ' 7'");
+            let mut client = Client::new(url);
+            let mut told = client.talk(&[&call]);
+            told.extend(client.talk(&["Q SELECT count(*) FROM u"]));
+            told.retain(|answer| answer != "FunctionCallResponse");
+            told
+        });
+        assert_eq!(told[1], told[0], "{major}");
+        rehearsed.finish();
+    }
+}
+
+#[test]
 fn rule_14_copy_takes_data_in_both_protocols() {
     same(
         "CREATE TABLE t (a int)",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use drydock::postgres::connect::{self, StartupSettings, Stream};
 use drydock::postgres::url::{Environment, parse};
 use drydock::rehearsal::wire::{
@@ -52,8 +52,8 @@ impl Client {
 
     /// Sends messages in one write. A message is its tag and its parts:
     /// `Q sql`, `QL sql` (in LATIN1), `P statement sql`, `B portal statement`, `D portal`, `DS statement`, `E portal`,
-    /// `E/rows portal`, `C portal`, `CS statement`, `S`, `H`, `d data`, `c`, `f reason`, `X`. The
-    /// unnamed ones are `-`.
+    /// `E/rows portal`, `C portal`, `CS statement`, `S`, `H`, `d data`, `c`, `f reason`, `X`, and
+    /// `F function argument`. The unnamed ones are `-`.
     pub(crate) fn send(&mut self, messages: &[&str]) {
         let mut out = BytesMut::new();
         for message in messages {
@@ -67,7 +67,7 @@ impl Client {
 
     /// Sends messages and gives the answers up to the last ReadyForQuery.
     pub(crate) fn talk(&mut self, messages: &[&str]) -> Vec<String> {
-        let ends = |message: &&&str| matches!(message.as_bytes(), [b'Q' | b'S', ..]);
+        let ends = |message: &&&str| matches!(message.as_bytes(), [b'Q' | b'S' | b'F', ..]);
         let syncs = messages.iter().filter(ends).count();
         self.send(messages);
         self.hear(syncs)
@@ -139,7 +139,16 @@ fn encode(message: &str, out: &mut BytesMut) {
     let (tag, rest) = message.split_once(' ').unwrap_or((message, ""));
     let (first, second) = rest.split_once(' ').unwrap_or((rest, ""));
     let latin1: Vec<u8> = rest.chars().filter_map(|c| u8::try_from(c).ok()).collect();
+    // One argument, and the result, as text.
+    let mut arguments = BytesMut::from(&[0, 0, 0, 1][..]);
+    arguments.put_i32(i32::try_from(second.len()).unwrap());
+    arguments.put_slice(second.as_bytes());
+    arguments.put_i16(0);
     let message = match tag {
+        "F" => Frontend::FunctionCall {
+            function: first.parse().unwrap(),
+            arguments: &arguments,
+        },
         "QL" => Frontend::Query(&latin1),
         "Q" => Frontend::Query(rest.as_bytes()),
         "P" => Frontend::Parse(Parse {

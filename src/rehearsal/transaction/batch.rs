@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::event::Surroundings;
-use super::order::{Order, Statement};
+use super::order::{Order, Statement, Traits};
 use super::reading::{lexing_of, read_one};
 use super::replies::{Addressee, Message};
 use super::turns::query_text;
@@ -12,6 +12,19 @@ use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction};
 use crate::rehearsal::wire::{Bind, Frame, Frontend, Parse, Piece, Target};
 use crate::verdict::NotRehearsed;
+
+/// What a function may do that is named by its number.
+const FUNCTION: Traits = Traits {
+    writes: true,
+    surely_writes: false,
+    constraints: true,
+    catalogue: true,
+    changes_session: true,
+    runs_code: true,
+    changes_lexing: true,
+    sets_lock_timeout: false,
+    changes_role: false,
+};
 
 /// How a batch goes on.
 enum Next {
@@ -74,10 +87,11 @@ impl<S: Surroundings> Transaction<S> {
             }
             Frontend::FunctionCall { .. } => {
                 self.begin_work(id);
-                self.unit.traits.runs_code = true;
                 self.settle().await?;
                 if !self.upstream.faulted {
+                    self.add_to_block(id, FUNCTION);
                     self.forward(frame, Message::Function);
+                    self.follow_constraints(FUNCTION);
                     self.upstream.replies.push(Message::Sync, Addressee::Ours);
                     self.settle().await?;
                     self.end_unit(id, false).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::control::{Control, Savepoint};
 use super::event::{Note, Surroundings};
-use super::order::{Order, Statement};
+use super::order::{Order, Statement, Traits};
 use super::replies::{Addressee, Simple};
 use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction};
@@ -179,7 +179,11 @@ impl<S: Surroundings> Transaction<S> {
 
     /// What a statement that is being sent may do to the session.
     pub(super) fn add_traits(&mut self, id: ClientId, statement: &Statement) {
-        let traits = statement.traits;
+        self.add_to_block(id, statement.traits);
+    }
+
+    /// The same of what is no statement.
+    pub(super) fn add_to_block(&mut self, id: ClientId, traits: Traits) {
         self.unit.traits = self.unit.traits.and(traits);
         self.session_touched = true;
         if let Some(client) = self.clients.get_mut(&id) {
