@@ -50,9 +50,26 @@ pub struct MigrationStatus {
     /// Images whose migration was applied. Their pods may start, restart and scale.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub released: Vec<Released>,
+    /// The latest upgrade that left the database in a state that no dry run had predicted, until
+    /// another one lands as predicted or a person releases an image by hand. Meanwhile nothing is
+    /// released because nothing is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unaccepted: Option<Unaccepted>,
     /// The value of the retry annotation that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_retry: Option<String>,
+}
+
+/// An upgrade that landed elsewhere than predicted.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unaccepted {
+    /// The image that was upgraded to.
+    pub image: String,
+    /// `UpgradeDiverged` or `UpgradePartial`.
+    pub reason: String,
+    /// What was found.
+    pub message: String,
 }
 
 /// A Migration's state in one word.
@@ -206,6 +223,7 @@ impl Default for MigrationStatus {
             conditions: Vec::new(),
             run: None,
             released: Vec::new(),
+            unaccepted: None,
             handled_retry: None,
         }
     }

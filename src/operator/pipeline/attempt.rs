@@ -117,6 +117,11 @@ pub(super) fn may_have_landed(outcome: &Outcome) -> bool {
         || outcome.reason == reason::UPGRADE_FAILED && outcome.cause == all_applied
 }
 
+/// Whether the database is known to be in a state that was not predicted.
+pub(super) fn landed_elsewhere(outcome: &Outcome) -> bool {
+    [reason::UPGRADE_DIVERGED, reason::UPGRADE_PARTIAL].contains(&outcome.reason.as_str())
+}
+
 pub(super) fn has_evidence(world: &World, next: &Next) -> bool {
     let run = next.status.run.as_ref();
     run.is_some_and(|run| verified(world, run).is_ok())

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::advance::{Held, Next, Obstacle, Stage, advance, is_busy, verified};
-use super::attempt::{Again, again, begin, busy, has_evidence, may_have_landed, upgrade_again};
+use super::attempt::{
+    Again, again, begin, busy, has_evidence, landed_elsewhere, may_have_landed, upgrade_again,
+};
 use super::effect::{Decision, Effect};
 use super::release::{self, Grounds, is_released};
 use super::standing::{self, Standing};
 use super::world::World;
 use crate::api::{
-    FINALIZER, JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, commands_digest, input_digest,
-    job_name, reason,
+    FINALIZER, JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, Unaccepted, commands_digest,
+    input_digest, job_name, reason,
 };
 use crate::operator::gate;
 use crate::verdict::Verified;
@@ -113,11 +115,16 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
             if let Err(why) = release_run(world, next) {
                 return evidence_lost(world, next, RunPhase::Upgrade, &why);
             }
+            next.status.unaccepted = None;
+        }
+        Some(Stage::Ended(RunPhase::Upgrade, outcome)) if landed_elsewhere(outcome) => {
+            remember(next, outcome);
         }
         _ => {}
     }
 
     if release::by_hand(world) && !is_released(&next.status, &spec.image, &commands) {
+        next.status.unaccepted = None;
         release::release(&mut next.status, &spec.image, &Grounds::ByHand, world.now);
     }
     if is_released(&next.status, &spec.image, &commands) {
@@ -152,6 +159,9 @@ fn go_on(world: &World, next: &mut Next, stage: Stage, retry: bool) -> Standing 
             obstacle,
             superseded: false,
         },
+        Stage::Passed if retry && !suspended && not_accepted(next).is_some() => {
+            again(world, next, Again::Asked)
+        }
         Stage::Passed => passed(world, next),
         // Released in the present decision at the latest.
         Stage::Upgraded => Standing::Released(reason::UPGRADED),
@@ -185,6 +195,9 @@ pub(super) fn passed(world: &World, next: &mut Next) -> Standing {
     };
     if world.migration.spec.suspend {
         return Standing::Suspended;
+    }
+    if let Some(unaccepted) = not_accepted(next) {
+        return Standing::NotAccepted(unaccepted);
     }
     if found_nothing_to_do(&run) {
         release::release(
@@ -272,7 +285,12 @@ fn create(world: &World, next: &mut Next, phase: RunPhase) -> Standing {
 }
 
 fn released(world: &World, next: &mut Next, same: bool, stage: Option<&Stage>) -> Standing {
-    let nothing_to_do = next.status.run.as_ref().is_some_and(found_nothing_to_do);
+    // What was released by hand has no evidence.
+    let nothing_to_do = next.status.run.as_ref().is_some_and(|run| {
+        let mut released = next.status.released.iter();
+        found_nothing_to_do(run)
+            && released.any(|entry| entry.image == run.image && entry.evidence.is_some())
+    });
     match stage {
         Some(Stage::Upgraded) if same => Standing::Released(reason::UPGRADED),
         Some(Stage::Passed) if same && nothing_to_do => Standing::Released(reason::NOTHING_TO_DO),
@@ -291,6 +309,23 @@ fn released(world: &World, next: &mut Next, same: bool, stage: Option<&Stage>) -
 fn found_nothing_to_do(run: &Run) -> bool {
     run.outcome(RunPhase::DryRun)
         .is_some_and(|outcome| outcome.nothing_to_do)
+}
+
+fn remember(next: &mut Next, outcome: &Outcome) {
+    let Some(run) = &next.status.run else { return };
+    next.status.unaccepted = Some(Unaccepted {
+        image: run.image.clone(),
+        reason: outcome.reason.clone(),
+        message: outcome.message.clone(),
+    });
+}
+
+/// The upgrade that landed elsewhere, when the present run found nothing to do on top of it. What
+/// it would release is a state that nobody predicted and no person has accepted.
+fn not_accepted(next: &Next) -> Option<Unaccepted> {
+    let run = next.status.run.as_ref()?;
+    let unaccepted = next.status.unaccepted.as_ref()?;
+    found_nothing_to_do(run).then(|| unaccepted.clone())
 }
 
 /// Adds the image of an upgrade that landed to the released ones, once.

@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::advance::Obstacle;
 use super::world::World;
 use crate::api::{
-    MigrationStatus, Outcome, Phase, RETRY_ANNOTATION, Run, RunPhase, condition,
-    exposed_credentials, reason,
+    MigrationStatus, Outcome, Phase, RELEASE_ANNOTATION, RETRY_ANNOTATION, Run, RunPhase,
+    Unaccepted, condition, reason,
 };
 
 /// How a Migration stands.
@@ -31,6 +31,8 @@ pub(super) enum Standing {
     Busy { phase: RunPhase, outcome: Outcome },
     /// The API server refuses the Job.
     JobRefused { phase: RunPhase, message: String },
+    /// Nothing is pending on top of an upgrade that landed elsewhere than predicted.
+    NotAccepted(Unaccepted),
     /// The image is released.
     Released(&'static str),
 }
@@ -243,6 +245,19 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
             ),
             ..base
         },
+        Standing::NotAccepted(unaccepted) => Words {
+            phase: Phase::Stalled,
+            stalled: true,
+            reason: unaccepted.reason.clone(),
+            message: format!(
+                "{}: nothing is pending for {image}, but the upgrade to {} left a state that no dry run predicted: {}; if that state is right for {image}, release it by hand: {}",
+                unaccepted.reason,
+                unaccepted.image,
+                sentence(&unaccepted.message),
+                see.release(image)
+            ),
+            ..base
+        },
         Standing::Busy { phase, outcome } => Words {
             phase: match phase {
                 RunPhase::DryRun => Phase::DryRun,
@@ -378,6 +393,9 @@ fn upgraded(
         };
         return (state, (*why).to_owned(), message.to_owned());
     }
+    if let Standing::NotAccepted(_) = standing {
+        return (FALSE, words.reason.clone(), words.message.clone());
+    }
     let record = run.and_then(|run| run.job(RunPhase::Upgrade));
     match record.map(|record| record.outcome.as_ref()) {
         Some(Some(outcome))
@@ -424,6 +442,13 @@ impl Commands {
     fn retry(&self) -> String {
         format!(
             "kubectl --namespace {} annotate --overwrite migration {} {RETRY_ANNOTATION}=\"$(date +%s)\"",
+            self.namespace, self.name
+        )
+    }
+
+    fn release(&self, image: &str) -> String {
+        format!(
+            "kubectl --namespace {} annotate --overwrite migration {} {RELEASE_ANNOTATION}={image}",
             self.namespace, self.name
         )
     }

@@ -558,6 +558,89 @@ fn a_pod_that_waits_is_not_adopted() {
     assert_eq!(cluster.jobs.len(), 1);
 }
 
+#[rstest]
+#[case(Verdict::UpgradeDiverged, reason::UPGRADE_DIVERGED)]
+#[case(
+    Verdict::UpgradeFailed(UpgradeFailure::Partial),
+    reason::UPGRADE_PARTIAL
+)]
+fn nothing_pending_never_releases_a_state_that_nobody_predicted(
+    #[case] verdict: Verdict,
+    #[case] why: &str,
+) {
+    let mut cluster = Cluster::new();
+    cluster.gated_pod("new", V1);
+    cluster.gated_pod("newer", V2);
+    cluster.upgrades.push_back(Going::Says(verdict));
+    cluster.run();
+    // A plain retry, a second one, and another image: the database is where it is.
+    for (attempt, image) in [(2, V1), (3, V1), (1, V2)] {
+        cluster.dry_runs.push_back(Going::NothingToDo);
+        cluster.edit_image(image);
+        if image == V1 {
+            cluster.retry();
+        }
+        cluster.run();
+        let last = job_names(&cluster).pop().unwrap();
+        assert_eq!(last, format!("orders-dryrun {attempt}"));
+        assert_eq!(cluster.reason(), why);
+        assert_eq!(released(&cluster), [""; 0]);
+        assert!(cluster.is(condition::STALLED));
+        assert!(cluster.is(condition::DRY_RUN_PASSED));
+        assert!(!cluster.is(condition::UPGRADED));
+        let status = cluster.status();
+        let message = &status.condition(condition::READY).unwrap().message;
+        assert!(message.contains("about Upgrade"), "{message}");
+        assert!(
+            message.ends_with(&format!("drydock.dev/release={image}")),
+            "{message}"
+        );
+        cluster.sleep(60);
+    }
+    cluster.annotate(RELEASE_ANNOTATION, V2);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::RELEASED_BY_HAND);
+    assert_eq!(released(&cluster), [V2]);
+    // Accepted once, it is the state that later releases begin with.
+    cluster.dry_runs.push_back(Going::NothingToDo);
+    cluster.edit_image(V1);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::NOTHING_TO_DO);
+}
+
+#[test]
+fn a_state_that_nobody_predicted_is_remembered_across_a_rollback_of_the_image() {
+    let mut cluster = Cluster::new();
+    cluster.running_pod("old", V2);
+    cluster
+        .upgrades
+        .push_back(Going::Says(Verdict::UpgradeDiverged));
+    cluster.run();
+    cluster.edit_image(V2);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::ALREADY_RELEASED);
+    cluster.edit_image(V1);
+    cluster.dry_runs.push_back(Going::NothingToDo);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_DIVERGED);
+}
+
+#[test]
+fn an_upgrade_that_lands_as_predicted_begins_anew() {
+    let mut cluster = Cluster::new();
+    cluster
+        .upgrades
+        .push_back(Going::Says(Verdict::UpgradeDiverged));
+    cluster.run();
+    cluster.edit_image(V2);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADED);
+    cluster.dry_runs.push_back(Going::NothingToDo);
+    cluster.edit_image(V1);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::NOTHING_TO_DO);
+}
+
 #[test]
 fn break_glass_releases_exactly_the_image_that_it_names() {
     let mut cluster = Cluster::new();
@@ -661,12 +744,13 @@ enum Happening {
 fn going() -> impl Strategy<Value = Going> {
     prop_oneof![
         6 => Just(Going::Says(Verdict::Passed)),
-        1 => Just(Going::NothingToDo),
+        2 => Just(Going::NothingToDo),
         1 => Just(Going::Says(Verdict::Failed)),
         1 => Just(Going::Says(Verdict::RollbackNotVerified)),
         1 => Just(Going::Refuses(Verdict::Drift)),
         1 => Just(Going::Refuses(Verdict::Environment(Environment::Busy))),
         1 => Just(Going::Says(Verdict::UpgradeFailed(UpgradeFailure::Partial))),
+        1 => Just(Going::Says(Verdict::UpgradeDiverged)),
         1 => Just(Going::Vanishes),
         1 => Just(Going::IsReplaced),
         1 => Just(Going::Strands),
@@ -719,19 +803,27 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     /// Whatever happens, and wherever the controller dies: never two upgrades at a time, never one
-    /// without evidence, never a gate opened without; and something will always wake it. (The model
-    /// itself refuses to start an upgrade beside another one.)
+    /// without evidence, never a gate opened without, nor after an upgrade that landed elsewhere
+    /// before another one lands as predicted; and something will always wake it. (The model itself
+    /// refuses to start an upgrade beside another one.)
     #[test]
     fn no_history_breaks_the_promises(
         happenings in prop::collection::vec(happening(), 1..60),
+        begins_elsewhere in any::<bool>(),
         dry_runs in prop::collection::vec(going(), 0..6),
         upgrades in prop::collection::vec(going(), 0..6),
     ) {
         let mut cluster = Cluster::new();
         cluster.gated_pod("one", V1);
         cluster.gated_pod("two", V2);
+        if begins_elsewhere {
+            let diverged = Going::Says(Verdict::UpgradeDiverged);
+            cluster.upgrades.push_back(diverged);
+            cluster.run();
+        }
         cluster.dry_runs.extend(dry_runs);
         cluster.upgrades.extend(upgrades);
+        let mut elsewhere = None;
         for happening in happenings {
             match happening {
                 Happening::Controller(survives) => {
@@ -756,6 +848,20 @@ proptest! {
                 Happening::LoseReports => cluster.reports.clear(),
             }
             check(&cluster)?;
+            let upgrade = cluster.status().run.and_then(|run| run.upgrade);
+            match upgrade.and_then(|record| record.outcome) {
+                Some(outcome) if outcome.reason == reason::UPGRADED => elsewhere = None,
+                Some(outcome)
+                    if [reason::UPGRADE_DIVERGED, reason::UPGRADE_PARTIAL]
+                        .contains(&outcome.reason.as_str()) =>
+                {
+                    elsewhere.get_or_insert(released(&cluster));
+                }
+                _ => {}
+            }
+            if let Some(then) = &elsewhere {
+                prop_assert_eq!(&released(&cluster), then, "released by nobody");
+            }
         }
     }
 
