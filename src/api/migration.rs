@@ -127,10 +127,6 @@ pub struct CommandSpec {
     /// The upgrade, word by word; no shell is involved.
     #[schemars(length(min = 1, max = 256))]
     pub upgrade: Vec<String>,
-    /// The way back, word by word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub downgrade: Option<Vec<String>>,
     /// Tables in which the tool keeps what it has applied, besides the well-known ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

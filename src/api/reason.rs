@@ -77,8 +77,6 @@ pub const UPGRADE_PARTIAL: &str = "UpgradePartial";
 /// It is not known how the upgrade ended, or whether it has ended.
 pub const UPGRADE_UNKNOWN: &str = "UpgradeUnknown";
 
-/// A gate was removed from a pod. An event only.
-pub const GATE_REMOVED: &str = "GateRemoved";
 /// An image that already ran when the Migration was created was released. An event only.
 pub const ADOPTED: &str = "Adopted";
 

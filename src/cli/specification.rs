@@ -73,7 +73,6 @@ impl SpecificationArgs {
                     .command
                     .take()
                     .map_or_else(Vec::new, |c| c.version_tables),
-                ..CommandSpec::default()
             });
             spec.alembic = None;
         } else if self.alembic && spec.alembic.is_none() {

@@ -6,7 +6,7 @@ use super::advance::Obstacle;
 use super::world::World;
 use crate::api::{
     MigrationStatus, Outcome, Phase, RELEASE_ANNOTATION, RETRY_ANNOTATION, Run, RunPhase,
-    Unaccepted, condition, reason,
+    Unaccepted, condition, exposed_credentials, reason,
 };
 
 /// How a Migration stands.
