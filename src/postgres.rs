@@ -11,3 +11,4 @@ pub mod lock;
 pub mod tls;
 pub mod url;
 pub mod version_table;
+pub mod wait;

@@ -106,6 +106,8 @@ pub enum Environment {
     Busy,
     /// Sessions of an earlier run still exist.
     EarlierRunAlive,
+    /// Somebody holds a lock on a relation that has to be read.
+    Locked,
     /// The server is not one that drydock supports.
     UnsupportedServer,
     /// The server is in recovery or the role may only read.

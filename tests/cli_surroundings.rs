@@ -387,6 +387,51 @@ fn a_standby_that_is_named_first_is_passed_over_and_all_connections_go_to_the_pr
     rehearse(&url, "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE t ()'").expect(0);
 }
 
+/// Somebody's long ALTER TABLE: a view and a partitioned table are read under a lock.
+#[test]
+fn a_lock_on_what_has_to_be_read_ends_the_run_soon_and_is_named_with_its_holder() {
+    for major in [13, 18] {
+        for (setup, table) in [
+            (
+                "CREATE TABLE t (a int); CREATE VIEW v AS SELECT a FROM t",
+                "t",
+            ),
+            (
+                "CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)",
+                "p",
+            ),
+        ] {
+            let database = Server::shared_of(major).database();
+            database.psql(setup);
+            let socket = database.server.socket_url(&database.name);
+            let lock = format!(
+                "SET application_name = 'nightly'; BEGIN; \
+                 LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)"
+            );
+            let holder = std::thread::spawn(move || postgres::try_psql(&socket, &lock));
+            let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' \
+                        AND locktype = 'relation' AND database = (SELECT oid FROM pg_database \
+                        WHERE datname = current_database())";
+            while database.psql(held) == "0" {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let began = std::time::Instant::now();
+            refused(
+                &database.url,
+                Environment::Locked,
+                &format!("waited for {table}, which session "),
+            );
+            refused(&database.url, Environment::Locked, "(nightly) has locked");
+            assert!(began.elapsed().as_secs() < 60);
+            database.psql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nightly'",
+            );
+            let _ = holder.join();
+            assert_eq!(rehearse(&database.url, "true").code, 3);
+        }
+    }
+}
+
 #[test]
 fn a_command_that_cannot_be_started_is_named() {
     let database = Server::shared().database();

@@ -1,16 +1,21 @@
 //! Everything that is read before anything is changed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
 use super::record::Said;
 use super::tool::Tool;
-use super::trouble::{asking, witnessing};
+use super::trouble::{asking, with_the_lock, witnessing};
 use crate::postgres::ask::{Ask, AskError};
-use crate::postgres::{catalog, version_table};
+use crate::postgres::{catalog, version_table, wait};
 use crate::report::{Database, Prediction};
 use crate::schema::{Difference, Fingerprint, Scope, Snapshot, State};
 use crate::witness;
+
+/// How long reading before a run may wait for a lock: a rehearsal is open meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A database before a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,13 +57,19 @@ impl Before {
         let major = lease.database.major;
         let version_tables = tool.version_tables().to_vec();
         let reading = async {
+            wait::bound(&mut lease.client, PATIENCE).await?;
             let (snapshot, mark) = catalog::marked(&mut lease.client, major).await?;
             let state = state(&mut lease.client, &snapshot, &version_tables).await?;
             Ok((snapshot, mark, state))
         };
-        let (snapshot, mark, state) = reading
-            .await
-            .map_err(|error: AskError| asking("read the schema", &error))?;
+        let (snapshot, mark, state) = match reading.await {
+            Ok(read) => read,
+            Err(error) => {
+                let said: Said = asking("read the schema", &error);
+                let message = with_the_lock(&mut lease.client, said.message, &error).await;
+                return Err(Said::new(said.verdict, message));
+            }
+        };
         let witness = witness::Before::take(&mut lease.client, major)
             .await
             .map_err(|error| witnessing(&error))?;

@@ -4,9 +4,10 @@ use std::error::Error;
 
 use super::record::Said;
 use crate::guard::GuardError;
-use crate::postgres::ask::AskError;
+use crate::postgres::ask::{Ask, AskError};
 use crate::postgres::connect::{ConnectError, Trouble};
 use crate::postgres::identity::IdentityError;
+use crate::postgres::wait::{self, LOCK_NOT_AVAILABLE};
 use crate::rehearsal::proxy::OpenError;
 use crate::verdict::{Environment, Verdict};
 use crate::witness::WitnessError;
@@ -135,10 +136,28 @@ pub fn witnessing(error: &WitnessError) -> Said {
 pub fn asking(what: &str, error: &AskError) -> Said {
     let cause = match error {
         AskError::Lost(_) => Environment::ConnectionLost,
+        AskError::Server { code, .. } if code == LOCK_NOT_AVAILABLE => Environment::Locked,
         AskError::Server { .. } | AskError::Shape(_) => Environment::UnsupportedServer,
     };
     Said::new(
         Verdict::Environment(cause),
         format!("could not {what}: {}", chain(error)),
     )
+}
+
+/// The sentence of an error, and if it is of a wait for a lock, for which one.
+pub(super) async fn with_the_lock(asker: &mut impl Ask, text: String, error: &AskError) -> String {
+    if error.code() != Some(LOCK_NOT_AVAILABLE) {
+        return text;
+    }
+    match wait::in_the_way(asker).await {
+        Ok(locks) if !locks.is_empty() => {
+            format!(
+                "{text}; it waited for {}. Try again when that has ended",
+                locks.join("; for ")
+            )
+        }
+        // They have ended, or cannot be asked for.
+        _ => format!("{text}; try again"),
+    }
 }

@@ -8,16 +8,19 @@ use super::decide::After;
 use super::lease::{application_name, place};
 use super::link::{Ended, How};
 use super::record::DryRun;
-use super::trouble::chain;
+use super::trouble::{chain, with_the_lock};
 use crate::postgres::connect::{self, Client, ConnectError, StartupSettings, Trouble};
 use crate::postgres::identity;
 use crate::postgres::url::Target;
+use crate::postgres::wait;
 use crate::report::{Database, Ledger, RunId, Witnessed};
 use crate::schema::{Difference, Scope};
 use crate::witness::{self, Facts};
 
 /// How long a server that cannot be reached is tried again.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long reading after an upgrade may wait for a lock: who gives up knows nothing.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// Has the witness look whether the rehearsal left nothing behind.
@@ -60,10 +63,14 @@ pub async fn after(
             .await
             .map_err(|error| chain(&error))?;
     }
-    let (snapshot, state) =
-        before::read(&mut client, before.database.major, &before.version_tables)
-            .await
-            .map_err(|error| chain(&error))?;
+    wait::bound(&mut client, LOCK_PATIENCE)
+        .await
+        .map_err(|error| chain(&error))?;
+    let read = before::read(&mut client, before.database.major, &before.version_tables).await;
+    let (snapshot, state) = match read {
+        Ok(read) => read,
+        Err(error) => return Err(with_the_lock(&mut client, chain(&error), &error).await),
+    };
     Ok(After {
         before: before.state.clone(),
         state,

@@ -464,10 +464,14 @@ pub(super) fn verified(world: &World, run: &Run) -> Result<Verified, String> {
     .map_err(|why| why.to_string())
 }
 
-/// Whether another run held the database, so that waiting helps.
+/// Whether somebody else, mostly another run, held what the run needs, so that waiting helps.
 pub(super) fn is_busy(outcome: &Outcome) -> bool {
     outcome.reason == reason::ENVIRONMENT
-        && [Environment::Busy, Environment::EarlierRunAlive]
-            .map(|cause| Some(format!("{cause:?}")))
-            .contains(&outcome.cause)
+        && [
+            Environment::Busy,
+            Environment::EarlierRunAlive,
+            Environment::Locked,
+        ]
+        .map(|cause| Some(format!("{cause:?}")))
+        .contains(&outcome.cause)
 }
