@@ -14,6 +14,8 @@ mod rehearse;
 #[path = "lab/wire.rs"]
 mod wire;
 
+use drydock::postgres::connect::{self, StartupSettings};
+use drydock::postgres::url::{Environment, parse};
 use drydock::rehearsal::proxy::Record;
 use drydock::verdict::{NotRehearsed, Verdict};
 use postgres::{Database, Server};
@@ -904,6 +906,34 @@ fn rule_18_the_default_access_mode_is_shown_as_the_client_set_it() {
             ],
         ],
     );
+}
+
+#[test]
+fn rule_18_once_upstream_is_gone_new_clients_are_told_until_the_run_ends() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    let pid = rehearsed.upstream_pid();
+    database.psql(&format!("SELECT pg_terminate_backend({pid})"));
+    client.hear(1);
+    for _ in 0..3 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let refused = postgres::try_psql(&rehearsed.url, "SELECT 1").unwrap_err();
+        assert!(
+            refused.contains("FATAL:  the rehearsal has ended"),
+            "{refused}"
+        );
+        let (target, _) = parse(&rehearsed.url, &Environment::new()).unwrap();
+        let startup = StartupSettings::first("test");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let error = runtime.block_on(connect::raw(&target, &startup)).err();
+        let said = format!("{:?}", error.unwrap());
+        assert!(said.contains("57P01"), "{said}");
+    }
+    let url = rehearsed.url.clone();
+    rehearsed.finish();
+    let refused = postgres::try_psql(&url, "SELECT 1").unwrap_err();
+    assert!(refused.contains("refused"), "{refused}");
 }
 
 #[test]

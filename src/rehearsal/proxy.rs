@@ -58,6 +58,8 @@ pub struct Rehearsal {
     arrivals: mpsc::Sender<Arrival>,
     entrance: Entrance,
     task: JoinHandle<(Ending, Recorded)>,
+    /// The listener ends with it.
+    open: watch::Sender<()>,
     over: watch::Receiver<bool>,
     progress: watch::Receiver<Progress>,
     upstream: Upstream,
@@ -161,6 +163,7 @@ impl Rehearsal {
             },
             task,
             over,
+            open: watch::Sender::new(()),
             progress,
             upstream,
         })
@@ -172,6 +175,7 @@ impl Rehearsal {
             listener,
             self.entrance.clone(),
             self.arrivals.clone(),
+            self.open.subscribe(),
         ));
     }
 

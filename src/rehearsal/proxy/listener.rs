@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
 
 use super::session::{Admission, Entrance, admit};
-use crate::rehearsal::wire::{CancelRequest, StartupMessage, split_options};
+use crate::rehearsal::wire::{
+    Backend, CancelRequest, Diagnostic, SqlState, StartupMessage, split_options,
+};
 
 /// A client that has not authenticated by then is hung up on (`authentication_timeout` of a server
 /// is a minute; on loopback less will do).
@@ -40,18 +44,20 @@ pub(super) struct Newcomer {
     pub key: [u8; 4],
 }
 
-/// Accepts clients until `arrivals` is closed.
+/// Accepts clients until `over` is closed. Once `arrivals` is, upstream is gone, and they are told.
 pub(super) async fn listen(
     listener: TcpListener,
     entrance: Entrance,
     arrivals: mpsc::Sender<Arrival>,
+    mut over: watch::Receiver<()>,
 ) {
     let entrance = Arc::new(entrance);
     let last_process_id = Arc::new(AtomicI32::new(0));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = arrivals.closed() => return,
+            // Nothing is ever sent.
+            _ = over.changed() => return,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -69,12 +75,27 @@ pub(super) async fn listen(
         tokio::spawn(async move {
             let welcomed = welcome(stream, &entrance, process_id);
             match tokio::time::timeout(AUTHENTICATION_TIMEOUT, welcomed).await {
-                // The rehearsal may be over meanwhile: then the socket is closed with the value.
-                Ok(Ok(arrival)) => drop(arrivals.send(arrival).await),
+                Ok(Ok(arrival)) => {
+                    if let Err(SendError(Arrival::Client(newcomer))) = arrivals.send(arrival).await
+                    {
+                        turn_away(newcomer.stream).await;
+                    }
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "a client was not admitted"),
                 Err(_) => tracing::debug!("a client did not authenticate in time"),
             }
         });
+    }
+}
+
+/// What a server says whose sessions an administrator ends.
+async fn turn_away(mut stream: TcpStream) {
+    let mut out = BytesMut::new();
+    let text = "the rehearsal has ended";
+    let diagnostic = Diagnostic::new("FATAL", SqlState::ADMIN_SHUTDOWN, text);
+    Backend::ErrorResponse(diagnostic).encode(&mut out);
+    if let Err(error) = stream.write_all(&out).await {
+        tracing::debug!(%error, "a client left before it was told of the end");
     }
 }
 
