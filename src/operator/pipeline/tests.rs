@@ -842,6 +842,8 @@ proptest! {
                         cluster.retry();
                     }
                 }
+                // Attempts are counted by the Jobs and reports that an earlier one has left.
+                Happening::LoseJob | Happening::LoseReports if begins_elsewhere => {}
                 Happening::LoseJob => {
                     cluster.jobs.pop();
                 }
