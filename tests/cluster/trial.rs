@@ -277,6 +277,16 @@ with connect() as c: c.execute('UPDATE orders SET total = total + 1')
         self.shop.says(60, "Stalled", "True", reason)
     }
 
+    /// Stalls for one of several reasons.
+    pub fn stalls_for(&self, reasons: &[&str]) {
+        self.wait(60, &format!("Stalled for one of {reasons:?}"), || {
+            let orders = self.shop.namespace.find(MIGRATION, "orders")?;
+            let stalled = condition(&orders, "Stalled")?;
+            let reason = stalled["reason"].as_str()?;
+            reasons.contains(&reason).then_some(())
+        });
+    }
+
     pub fn is_released(&self) {
         self.shop
             .namespace
