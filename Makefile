@@ -7,6 +7,8 @@
 # and must not meet a cluster that was not named for them.
 
 CARGO ?= cargo
+# Properties try the same cases in every run, so that only a change makes them fail; `make soak` looks for others.
+export PROPTEST_RNG_SEED ?= 1
 LAB := tests/lab/lab
 TARGET := x86_64-unknown-linux-gnu
 BINARY := $(CURDIR)/target/$(TARGET)/release/drydock
@@ -54,6 +56,11 @@ test-servers: postgres ## integration tests on PostgreSQL 18, or DRYDOCK_TEST_PG
 .PHONY: test-matrix
 test-matrix: postgres ## the same on PostgreSQL 13 to 18
 	@for major in 13 14 15 16 17 18; do echo "PostgreSQL $$major"; DRYDOCK_TEST_PG=$$major $(MAKE) --no-print-directory test-servers || exit; done
+
+.PHONY: soak
+soak: ## properties with other cases in each run, and many
+	env -u PROPTEST_RNG_SEED PROPTEST_CASES=20000 $(CARGO) test --quiet --lib
+	env -u PROPTEST_RNG_SEED MODEL_CASES=200000 $(CARGO) test --quiet --test rehearsal_model
 
 .PHONY: test-cluster
 test-cluster: postgres release $(cluster) ## tests in the cluster

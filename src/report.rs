@@ -14,7 +14,7 @@ pub mod units;
 mod witnessed;
 
 pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, Severity, WAITED_FOR_LOCK};
 pub use ledger::{Ledger, SequenceMoved};
 pub use statement::{ServerError, Statement, StatementOutcome};
 pub use summary::Summary;

@@ -6,8 +6,8 @@ use super::record::Said;
 use super::trouble::{asking, connecting, identifying};
 use crate::postgres::connect::{self, Client, StartupSettings};
 use crate::postgres::identity::{self, Identity, Place};
-use crate::postgres::lock;
 use crate::postgres::url::Target;
+use crate::postgres::{lock, wait};
 use crate::report::{Database, RunId};
 use crate::verdict::{Environment, Verdict};
 
@@ -111,9 +111,8 @@ impl Lease {
         }
     }
 
-    /// How long a statement of ours may queue for a lock, as in the rehearsal: shorter than the
-    /// server waits before it looks for a deadlock, so that our wait never makes it end somebody
-    /// else's transaction, and never longer than the role's own statements may.
+    /// How long a statement of the upgrade may queue for a lock, as in the rehearsal, and never
+    /// longer than the role's own statements may.
     #[must_use]
     pub fn lock_timeout(&self) -> Duration {
         let own = self.identity.timeouts.lock;
@@ -121,9 +120,8 @@ impl Lease {
     }
 }
 
-/// A `lock_timeout` of zero would be none.
 fn patience(deadlock_timeout: Duration, own: Option<Duration>) -> Duration {
-    let ours = deadlock_timeout.mul_f64(0.8).max(Duration::from_millis(1));
+    let ours = wait::below(deadlock_timeout);
     own.map_or(ours, |own| own.min(ours))
 }
 

@@ -11,7 +11,7 @@ use super::patience::{Exhausted, Patience};
 use super::{Budgets, Ended, Moment, Record, held};
 use crate::postgres::ask::{Ask, AskError, literal, one};
 use crate::postgres::connect::Client;
-use crate::report::{Finding, Severity};
+use crate::report::{Finding, Severity, WAITED_FOR_LOCK};
 use crate::verdict::{Budget, NotRehearsed, Verdict};
 
 /// Between two looks. The worst stall of the application is the blocking budget plus this.
@@ -207,7 +207,7 @@ impl Seen {
             }
         };
         tell(
-            "WaitedForLock",
+            WAITED_FOR_LOCK,
             Severity::Warning,
             &self.blockers,
             "the rehearsal had to wait for locks of other sessions",

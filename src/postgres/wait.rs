@@ -8,6 +8,14 @@ use super::ask::{Ask, AskError};
 /// The SQLSTATE of a wait that was given up.
 pub const LOCK_NOT_AVAILABLE: &str = "55P03";
 
+/// How long a statement of the migration may queue for a lock while drydock is there: shorter than
+/// the server waits before it looks for a deadlock, so that it is never we who make it end somebody
+/// else's transaction. A `lock_timeout` of zero would be none.
+#[must_use]
+pub fn below(deadlock_timeout: Duration) -> Duration {
+    (deadlock_timeout * 4 / 5).max(Duration::from_millis(1))
+}
+
 /// Bounds every wait for a lock from now on in a session of our own.
 ///
 /// # Errors

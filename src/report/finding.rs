@@ -14,6 +14,9 @@ pub enum Severity {
     Error,
 }
 
+/// The code of a wait for locks of other sessions, which the message names.
+pub const WAITED_FOR_LOCK: &str = "WaitedForLock";
+
 /// One observation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

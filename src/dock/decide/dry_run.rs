@@ -3,7 +3,7 @@
 use super::{words, worst};
 use crate::dock::link::How;
 use crate::dock::record::{DryRun, Said};
-use crate::report::{Statement, StatementOutcome, Witnessed};
+use crate::report::{Statement, StatementOutcome, WAITED_FOR_LOCK, Witnessed};
 use crate::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
 
 /// Decides. `witness` is what the witness saw, or why it could not look; `None` when the rehearsal
@@ -49,7 +49,7 @@ fn guard(record: &DryRun, said: Said) -> Said {
 
 /// Who held the lock that was waited for, as the guard saw it.
 fn lock(record: &DryRun, said: Said) -> Said {
-    let seen = record.findings.iter().find(|it| it.code == "WaitedForLock");
+    let seen = record.findings.iter().find(|it| it.code == WAITED_FOR_LOCK);
     match seen {
         Some(seen) if said.verdict == Verdict::BudgetExceeded(Budget::LockWait) => {
             Said::new(said.verdict, format!("{} ({})", said.message, seen.message))

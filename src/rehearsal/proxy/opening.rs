@@ -1,9 +1,12 @@
 //! The beginning of a rehearsal: settings, BEGIN, two tripwires, and the proof that they work.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::postgres::connect::{ConnectError, Raw, Stream};
+use crate::postgres::wait;
 use crate::rehearsal::transaction::{COUNT_WRITERS, Control, Names, Opening, Savepoint};
 use crate::rehearsal::wire::{Backend, Frame, FrameDecoder, Frontend, Piece, SqlState, WireError};
 
@@ -137,7 +140,8 @@ impl Session {
                 .find(|row| row.first().and_then(Option::as_deref) == Some(name))
                 .and_then(|row| row.get(1)?.as_deref()?.parse::<u64>().ok())
         };
-        let ours = (value("deadlock_timeout").unwrap_or(1000) * 4 / 5).max(1);
+        let deadlock_timeout = Duration::from_millis(value("deadlock_timeout").unwrap_or(1000));
+        let ours = u64::try_from(wait::below(deadlock_timeout).as_millis()).unwrap_or(u64::MAX);
         let own = value("lock_timeout").unwrap_or(0);
         let our_lock_timeout = own == 0 || own > ours;
         let mut baseline = Vec::new();

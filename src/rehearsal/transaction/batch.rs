@@ -79,7 +79,8 @@ impl<S: Surroundings> Transaction<S> {
                 return Ok(Next::Over);
             }
             Frontend::Query(_) => {
-                self.settle().await?;
+                // What ran in the batch may have changed how the string is read.
+                self.sync().await?;
                 if !self.upstream.faulted {
                     self.query(id, query_text(frame)).await?;
                     return Ok(Next::Over);

@@ -46,33 +46,34 @@ impl<S: Surroundings> Transaction<S> {
 
     async fn run_statements(&mut self, id: ClientId, reading: Reading) -> Flow<()> {
         let count = reading.statements.len();
-        let lexing = reading.lexing;
-        let reading = &reading;
         for (index, statement) in reading.statements.iter().enumerate() {
-            let last = index + 1 == count;
-            let changes_lexing = statement.traits.changes_lexing;
-            self.run_simple(id, &Arc::new(statement.clone()), last)
+            if index > 0 && reading.depends_on_settings(index) {
+                self.must_read_as_before(&reading).await?;
+            }
+            if self.upstream.faulted {
+                break;
+            }
+            self.run_simple(id, &Arc::new(statement.clone()), index + 1 == count)
                 .await?;
             if self.upstream.faulted {
                 break;
             }
-            if changes_lexing && !last {
-                // The server reports a setting at ReadyForQuery.
-                self.sync().await?;
-                if !self.upstream.faulted
-                    && lexing_of(&self.upstream.parameters) != lexing
-                    && reading.depends_on_settings_after(index)
-                {
-                    self.refuse(
-                        NotRehearsed::AmbiguousStatement,
-                        "a statement of this string changes standard_conforming_strings or client_encoding, and the rest of the string would be read differently; send it separately",
-                    )
-                    .await?;
-                }
-                if self.upstream.faulted {
-                    break;
-                }
-            }
+        }
+        Ok(())
+    }
+
+    /// A server reads the whole string before it runs any of it; here the next statement is read
+    /// when those before it have run, and any of them, by a function or a trigger, may have changed
+    /// how.
+    async fn must_read_as_before(&mut self, reading: &Reading) -> Flow<()> {
+        // The server reports a setting at ReadyForQuery.
+        self.sync().await?;
+        if !self.upstream.faulted && lexing_of(&self.upstream.parameters) != reading.lexing {
+            self.refuse(
+                NotRehearsed::AmbiguousStatement,
+                "a statement of this string changes standard_conforming_strings or client_encoding, and the rest of the string would be read differently; send it separately",
+            )
+            .await?;
         }
         Ok(())
     }

@@ -28,14 +28,14 @@ pub(super) struct Reading {
     /// False if the string can be told to be wrong without a grammar: the server will say how.
     pub acceptable: bool,
     pub lexing: Lexing,
-    /// For each statement, whether the text behind it is read differently under another setting.
+    /// For each statement, whether it is read differently under another setting.
     depends: Vec<bool>,
 }
 
 impl Reading {
-    /// Whether what follows a statement would be read differently under other settings.
-    pub(super) fn depends_on_settings_after(&self, index: usize) -> bool {
-        self.depends.iter().skip(index + 1).any(|depends| *depends)
+    /// Whether a statement would be read differently under other settings.
+    pub(super) fn depends_on_settings(&self, index: usize) -> bool {
+        self.depends.get(index).is_some_and(|depends| *depends)
     }
 }
 

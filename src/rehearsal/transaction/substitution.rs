@@ -55,7 +55,8 @@ struct Known {
 }
 
 impl<S: Surroundings> Transaction<S> {
-    /// Runs the plain form, or refuses. Never true: the text itself is not run.
+    /// Runs the plain form, or refuses. True when the table is too large: the verdict is said, and the
+    /// server refuses the text itself.
     pub(super) async fn substitute(
         &mut self,
         id: ClientId,
