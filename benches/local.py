@@ -2,8 +2,9 @@
 
     python benches/local.py DRYDOCK POSTGRES_BIN LAB
 
-Direct and rehearsed runs alternate, in another order each time, so that a busy minute hits both; what is compared
-are medians, and what is printed beside them is the range from the first to the third quarter of the runs.
+Direct and rehearsed runs alternate, in another order each time, so that a busy minute hits both. A figure is the median
+of what the rounds say, each of which compares runs of the same moment; the times beside it are the median of all runs,
+and between what the middle half of them lies.
 """
 
 import os
@@ -17,16 +18,17 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
 import project
 
 REVISIONS = 60
-ROUNDS = 7
+ROUNDS = 11
 ROUND_TRIPS = 1_000
 BLOCKS = 21
-COPIES = 5
+COPIES = 7
 TABLES = 10_000
 COPY_BYTES = 1 << 30
 COPY_CHUNK = ("x" * 1022 + "\n").encode() * 64
@@ -98,6 +100,21 @@ def rehearsal(url: str):
             sys.exit(f"the rehearsal of a benchmark ended with {process.returncode}")
 
 
+@contextmanager
+def relay(url: str):
+    """A relay that looks at nothing, for one connection: the URL to connect to."""
+    with tempfile.TemporaryDirectory(prefix="drydock-bench-") as folder:
+        program = f"{folder}/relay"
+        subprocess.run(["cc", "-O2", "-o", program, Path(__file__).with_name("relay.c")], check=True)
+        address = urlsplit(url)
+        process = subprocess.Popen([program, str(address.port)], stdout=subprocess.PIPE, text=True)
+        try:
+            yield url.replace(f":{address.port}/", f":{process.stdout.readline().strip()}/")
+        finally:
+            process.kill()
+            process.wait()
+
+
 def seconds(function) -> float:
     start = time.perf_counter()
     function()
@@ -115,6 +132,14 @@ def spread(values: list[float], form: str) -> str:
     """The median, and between what the middle half of the values lies."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{middle:{form}} ({low:{form}}–{high:{form}})"
+
+
+def ratio(direct: list[float], docked: list[float]) -> float:
+    return statistics.median(after / before for before, after in zip(direct, docked, strict=True))
+
+
+def difference(direct: list[float], docked: list[float]) -> float:
+    return statistics.median(after - before for before, after in zip(direct, docked, strict=True))
 
 
 def in_any_order(*actions) -> None:
@@ -146,15 +171,15 @@ def migrations(base: str) -> None:
     for _ in range(ROUNDS):
         in_any_order(directly, through_the_rehearsal, as_a_whole)
     shutil.rmtree(folder)
-    d, r, w = map(statistics.median, (direct, docked, whole))
+    slower, more = ratio(direct, docked), difference(docked, whole)
     report(
         f"Alembic, {REVISIONS} revisions: the command through the rehearsal",
-        f"{spread(direct, '.2f')} s", f"{spread(docked, '.2f')} s", f"{r / d:.2f} times", r <= 1.15 * d,
+        f"{spread(direct, '.2f')} s", f"{spread(docked, '.2f')} s", f"{slower:.2f} times", slower <= 1.15,
     )
     report(
         f"Alembic, {REVISIONS} revisions: all of `drydock rehearse`",
-        f"{spread(direct, '.2f')} s", f"{spread(whole, '.2f')} s", f"{w - r:+.2f} s on top of the command",
-        w <= 1.15 * d + 1,
+        f"{spread(direct, '.2f')} s", f"{spread(whole, '.2f')} s", f"{more:+.2f} s on top of the command",
+        statistics.median(whole) <= 1.15 * statistics.median(direct) + 1,
     )
 
 
@@ -171,20 +196,24 @@ def round_trips(base: str) -> None:
     with (
         database(base) as url,
         rehearsal(url) as (address, _),
+        relay(url) as relayed,
         psycopg.connect(url, autocommit=True) as straight,
         psycopg.connect(address, autocommit=True) as through,
+        psycopg.connect(relayed, autocommit=True) as bare,
     ):
         for protocol in ("simple", "extended"):
-            direct, docked = [], []
+            direct, docked, floor = [], [], []
             for _ in range(BLOCKS):
                 in_any_order(
                     lambda: direct.append(microseconds(straight.pgconn, protocol)),
                     lambda: docked.append(microseconds(through.pgconn, protocol)),
+                    lambda: floor.append(microseconds(bare.pgconn, protocol)),
                 )
-            more = statistics.median(docked) - statistics.median(direct)
+            more = difference(direct, docked)
             report(
                 f"`SELECT 1`, one round trip, {protocol} query",
-                f"{spread(direct, '.0f')} µs", f"{spread(docked, '.0f')} µs", f"{more:+.0f} µs", more <= 80,
+                f"{spread(direct, '.0f')} µs", f"{spread(docked, '.0f')} µs",
+                f"{more:+.0f} µs; a relay that looks at nothing: {difference(direct, floor):+.0f} µs", more <= 80,
             )
 
 
@@ -223,10 +252,10 @@ def copy(base: str) -> None:
     for _ in range(COPIES):
         in_any_order(directly, through_the_rehearsal)
     for straight, through, way in zip(zip(*direct), zip(*docked), ("in", "out")):
-        ratio = statistics.median(straight) / statistics.median(through)
+        speed = ratio(through, straight)
         report(
             f"COPY of 1 GiB {way}",
-            f"{spread(straight, '.2f')} s", f"{spread(through, '.2f')} s", f"{ratio:.2f} of the direct speed", ratio >= 0.8,
+            f"{spread(straight, '.2f')} s", f"{spread(through, '.2f')} s", f"{speed:.2f} of the direct speed", speed >= 0.8,
         )
     peak = max(peaks)
     report("memory of drydock during COPY", "–", f"{peak / 1024:.0f} MiB", "at the peak", peak <= 64 * 1024)
