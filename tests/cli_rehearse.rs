@@ -9,7 +9,7 @@ mod program;
 
 use drydock::report::StatementOutcome;
 use drydock::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
-use postgres::{Database, Server};
+use postgres::{Database, Options, Server};
 use program::{Done, bare, drydock, rehearse, rehearse_sql};
 
 fn orders() -> Database<'static> {
@@ -140,6 +140,45 @@ fn a_lock_that_another_session_holds_is_not_waited_for_and_its_holder_is_named()
     assert_eq!(report.verdict, Verdict::BudgetExceeded(Budget::LockWait));
     assert!(report.message.contains("\"nightly-report\""), "{done}");
     assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn an_autovacuum_worker_in_the_way_is_waited_for_until_the_server_cancels_it() {
+    let server = Options::new(postgres::major())
+        .conf("autovacuum_naptime = 1s")
+        // A table of a few pages keeps a worker for minutes.
+        .conf("autovacuum_vacuum_cost_delay = 100ms")
+        .conf("autovacuum_vacuum_cost_limit = 1")
+        .start();
+    let database = server.database();
+    database.psql(
+        "CREATE TABLE orders (id int, note text) WITH (autovacuum_vacuum_threshold = 1);
+         INSERT INTO orders SELECT n, repeat('x', 500) FROM generate_series(1, 20000) n;
+         DELETE FROM orders WHERE id % 2 = 0;",
+    );
+    let worker = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                   WHERE a.backend_type = 'autovacuum worker' AND l.granted
+                     AND l.relation = 'orders'::regclass AND l.mode = 'ShareUpdateExclusiveLock'";
+    while database.psql(worker) == "0" {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let began = std::time::Instant::now();
+    // Not the first statement of its transaction: it is waited where the statement stands.
+    let done = rehearse_sql(
+        &database.url,
+        "BEGIN; CREATE TABLE notes (); ALTER TABLE orders ADD COLUMN total int; COMMIT;",
+    )
+    .expect(0);
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1));
+    let found = done.report().findings;
+    let waited = found.iter().find(|it| it.code == "WaitedForLock");
+    let message = &waited.expect("a finding").message;
+    assert!(message.contains("autovacuum worker"), "{message}");
+    assert!(
+        server.log().contains("canceling autovacuum task"),
+        "{}",
+        server.log()
+    );
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn the_real_upgrade_has_a_lock_timeout() {
         "psql \"$DATABASE_URL\" -Xqc \"CREATE TABLE seen AS SELECT current_setting('lock_timeout') v\"",
     )
     .expect(0);
-    assert_eq!(database.psql("SELECT v FROM seen"), "800ms");
+    assert_eq!(database.psql("SELECT v FROM seen"), "1500ms");
 }
 
 #[test]

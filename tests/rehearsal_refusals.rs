@@ -12,7 +12,7 @@ mod wire;
 
 use drydock::rehearsal::proxy::Record;
 use drydock::report::StatementOutcome;
-use drydock::verdict::{NotRehearsed, Verdict};
+use drydock::verdict::{Budget, NotRehearsed, Verdict};
 use postgres::{Database, Server};
 use rehearse::Rehearsed;
 use rstest::rstest;
@@ -492,6 +492,25 @@ fn concurrently_in_a_pipeline_is_refused_as_in_a_transaction() {
     ]);
     assert!(answers.contains(&"error 25001".to_owned()), "{answers:?}");
     assert!(rehearsed.finish().verdict.is_none());
+}
+
+#[test]
+fn a_deadlock_ends_the_rehearsal_and_never_the_application_that_came_later() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE a (a int); CREATE TABLE b (b int)");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    let mut application = Client::new(&database.url);
+    application.talk(&["Q BEGIN", "Q LOCK TABLE b"]);
+    client.talk(&["Q BEGIN", "Q LOCK TABLE a"]);
+    client.send(&["Q LOCK TABLE b"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    application.send(&["Q LOCK TABLE a"]);
+    assert_eq!(client.hear(1), ["error 40P01", "ready E"]);
+    assert_eq!(application.hear(1), ["done LOCK TABLE", "ready T"]);
+    drop(client);
+    let (verdict, _) = rehearsed.finish().verdict.expect("a verdict");
+    assert_eq!(verdict, Verdict::BudgetExceeded(Budget::LockWait));
 }
 
 #[test]

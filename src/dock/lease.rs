@@ -121,7 +121,7 @@ impl Lease {
 }
 
 fn patience(deadlock_timeout: Duration, own: Option<Duration>) -> Duration {
-    let ours = wait::below(deadlock_timeout);
+    let ours = wait::patience(deadlock_timeout);
     own.map_or(ours, |own| own.min(ours))
 }
 
@@ -164,11 +164,10 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case(1000, None, 800)]
-    #[case(1000, Some(5000), 800)]
+    #[case(1000, None, 1500)]
+    #[case(1000, Some(5000), 1500)]
     #[case(1000, Some(100), 100)]
-    #[case(1, None, 1)]
-    fn a_lock_is_waited_for_less_than_a_deadlock_and_than_the_role_would(
+    fn a_lock_is_waited_for_until_autovacuum_is_cancelled_and_never_longer_than_the_role_would(
         #[case] deadlock_timeout: u64,
         #[case] own: Option<u64>,
         #[case] expected: u64,

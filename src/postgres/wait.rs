@@ -8,12 +8,19 @@ use super::ask::{Ask, AskError};
 /// The SQLSTATE of a wait that was given up.
 pub const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// How long a statement of the migration may queue for a lock while drydock is there: shorter than
-/// the server waits before it looks for a deadlock, so that it is never we who make it end somebody
-/// else's transaction. A `lock_timeout` of zero would be none.
+/// How long the server may take to end an autovacuum worker that it has found in the way.
+const WORKERS_END: Duration = Duration::from_millis(500);
+
+/// How long a statement of the migration may queue for a lock while drydock is there.
+///
+/// The server looks once who is in the way of a lock, after its `deadlock_timeout`, and then cancels
+/// an autovacuum worker, unless that prevents a wraparound (manual, "The Autovacuum Daemon"): whoever
+/// waits for less never gets past one. Longer is of no use: there is no second look. A deadlock with
+/// a session that began to wait after us ends our statement and not theirs, since our look is the
+/// first. Whoever queues behind our waiting is not at the mercy of this: the guard counts it.
 #[must_use]
-pub fn below(deadlock_timeout: Duration) -> Duration {
-    (deadlock_timeout * 4 / 5).max(Duration::from_millis(1))
+pub fn patience(deadlock_timeout: Duration) -> Duration {
+    deadlock_timeout + WORKERS_END
 }
 
 /// Bounds every wait for a lock from now on in a session of our own.

@@ -124,9 +124,8 @@ pub(super) async fn open(
 }
 
 impl Session {
-    /// Reads the role's own timeouts, and sets what a rehearsal needs: a lock timeout below the
-    /// server's deadlock timeout, so that it is never we who make the server look for deadlocks;
-    /// and none of the timeouts that would end one long transaction.
+    /// Reads the role's own timeouts, and sets what a rehearsal needs: a lock timeout, and none of
+    /// the timeouts that would end one long transaction.
     async fn baseline(&mut self) -> Result<(Vec<(String, String)>, bool), OpenError> {
         let rows = self
             .rows(
@@ -141,7 +140,7 @@ impl Session {
                 .and_then(|row| row.get(1)?.as_deref()?.parse::<u64>().ok())
         };
         let deadlock_timeout = Duration::from_millis(value("deadlock_timeout").unwrap_or(1000));
-        let ours = u64::try_from(wait::below(deadlock_timeout).as_millis()).unwrap_or(u64::MAX);
+        let ours = u64::try_from(wait::patience(deadlock_timeout).as_millis()).unwrap_or(u64::MAX);
         let own = value("lock_timeout").unwrap_or(0);
         let our_lock_timeout = own == 0 || own > ours;
         let mut baseline = Vec::new();

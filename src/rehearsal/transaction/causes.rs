@@ -43,14 +43,13 @@ impl<S: Surroundings> Transaction<S> {
                 NotRehearsed::LockTable,
                 "the server's lock table is full: in one transaction the migration needs more locks than it has room for. Split the migration, or raise max_locks_per_transaction",
             ),
-            SqlState::LOCK_NOT_AVAILABLE if self.lock_timeout_is_ours() => {
-                let message =
-                    "a lock was not granted within the rehearsal's lock_timeout; another session holds it. Retry when it is free, or find it with pg_blocking_pids";
-                self.output.notes.push(Note::Verdict(
-                    Verdict::BudgetExceeded(Budget::LockWait),
-                    message.to_owned(),
-                ));
-            }
+            SqlState::LOCK_NOT_AVAILABLE if self.lock_timeout_is_ours() => self.waited_too_long(
+                "a lock was not granted within the rehearsal's lock_timeout; another session holds it. Retry when it is free, or find it with pg_blocking_pids",
+            ),
+            // It would have been the timeout a moment later.
+            SqlState::DEADLOCK_DETECTED if self.lock_timeout_is_ours() => self.waited_too_long(
+                "a lock was not granted, since its holder waits for the rehearsal itself. Retry when there is less traffic, or split the migration",
+            ),
             SqlState::UNIQUE_VIOLATION | SqlState::EXCLUSION_VIOLATION => {
                 self.upstream.suspect = Suspect::of(diagnostic);
             }
@@ -75,6 +74,13 @@ impl<S: Surroundings> Transaction<S> {
     fn would_run_alone(&self) -> bool {
         self.current
             .is_some_and(|id| self.is_autocommit(id) && self.unit.statements <= 1)
+    }
+
+    fn waited_too_long(&mut self, message: &str) {
+        self.output.notes.push(Note::Verdict(
+            Verdict::BudgetExceeded(Budget::LockWait),
+            message.to_owned(),
+        ));
     }
 
     fn lock_timeout_is_ours(&self) -> bool {
