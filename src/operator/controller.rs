@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod gather;
 mod http;
+mod last_seen;
 mod metrics;
 
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ struct Context {
     metrics: Metrics,
     events: events::Events,
     memory: gather::Memory,
+    last_seen: last_seen::LastSeen,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -79,6 +81,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         own: settings.own,
         metrics: metrics.clone(),
         memory: gather::Memory::default(),
+        last_seen: last_seen::LastSeen::default(),
     });
 
     let labelled = watcher::Config::default().labels(LABEL_MIGRATION);
@@ -89,6 +92,9 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .shutdown_on_signal();
     let store = controller.store();
     let health = http::serve(settings.listen, metrics, store).await?;
+    let upgrades = scoped::<Pod>(&client, scope);
+    let seen = Arc::clone(&context);
+    let watch = tokio::spawn(async move { seen.last_seen.follow(upgrades).await });
 
     controller
         .run(reconcile, on_error, context)
@@ -98,6 +104,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
             }
         })
         .await;
+    watch.abort();
     health.abort();
     Ok(())
 }

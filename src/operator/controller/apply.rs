@@ -359,6 +359,7 @@ mod tests {
     use kube::Client;
     use kube::client::Body;
 
+    use super::super::last_seen::LastSeen;
     use super::super::metrics::Metrics;
     use super::super::{events, gather};
     use super::*;
@@ -405,6 +406,7 @@ mod tests {
             },
             metrics: Metrics::new().unwrap(),
             memory: gather::Memory::default(),
+            last_seen: LastSeen::default(),
         }
     }
 
@@ -426,6 +428,7 @@ mod tests {
             kept: Vec::new(),
             unfetched: BTreeMap::new(),
             refused: BTreeMap::new(),
+            gone: None,
             app_pods: Vec::new(),
         };
         let status = decide(&world).status;

@@ -101,6 +101,7 @@ pub(super) async fn gather(
     )?;
     let Some(migration) = migration else {
         context.memory.forget(namespace, name);
+        context.last_seen.of(namespace, name, None);
         return Ok(None);
     };
 
@@ -127,6 +128,13 @@ pub(super) async fn gather(
             reports.insert(job, report);
         }
     }
+    // The pod whose end is not on record yet.
+    let awaited = run
+        .and_then(|run| run.upgrade.as_ref())
+        .filter(|upgrade| upgrade.outcome.is_none())
+        .and_then(|upgrade| upgrade.pod.as_deref())
+        .filter(|uid| pods.iter().all(|pod| pod.uid().as_deref() != Some(*uid)));
+    let gone = context.last_seen.of(namespace, name, awaited);
     let failures = context.memory.of(namespace, name);
     Ok(Some(World {
         now,
@@ -144,6 +152,7 @@ pub(super) async fn gather(
             .collect(),
         unfetched: failures.unfetched,
         refused: failures.refused,
+        gone,
         app_pods: pods.iter().filter_map(AppPod::read).collect(),
         migration,
     }))

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::effect::Effect;
 use super::pods::{Progress, RunPod};
 use super::problem::Problem;
-use super::world::{ObservedJob, StoredReport, World};
+use super::world::{GonePod, ObservedJob, StoredReport, World};
 use crate::api::{JobRecord, MigrationStatus, Outcome, Run, RunPhase, reason, run_id};
 use crate::report::Summary;
 use crate::verdict::{Environment, RollbackProof, UpgradeFailure, Verdict, Verified};
@@ -105,10 +105,11 @@ fn job(
             }
             (_, Some(_)) => None,
         };
-        match job.map_or_else(
-            || Looked::Over(lost(world, phase, "its Job is gone")),
-            |job| look(world, next, run, phase, &mut record.pod, job),
-        ) {
+        let looked = match job {
+            Some(job) => look(world, next, run, phase, record, job),
+            None => gone(world, next, run, phase, record, "its Job is gone"),
+        };
+        match looked {
             Looked::Held(held) => return Stage::Held(held),
             Looked::Going(obstacle) => return Stage::Going(phase, obstacle),
             Looked::Over(outcome) => record.outcome = Some(outcome),
@@ -133,17 +134,14 @@ fn look(
     next: &mut Next,
     run: &mut Run,
     phase: RunPhase,
-    known_pod: &mut Option<String>,
+    record: &mut JobRecord,
     job: &ObservedJob,
 ) -> Looked {
     let given_up = job.failed || job.deleting;
     let Some(pod) = &job.pod else {
-        if given_up {
-            return Looked::Over(lost(
-                world,
-                phase,
-                "its pod is gone and was not seen to end",
-            ));
+        if given_up || last_seen(world, record).is_some() {
+            let why = "its pod is gone and was not seen to end";
+            return gone(world, next, run, phase, record, why);
         }
         // The reason is in the Job's events, which are not watched.
         next.wake(Duration::from_secs(2));
@@ -151,12 +149,9 @@ fn look(
     };
     // Somebody took the first pod away with force, and the Job, which has not seen it end, has made
     // another one.
-    if phase == RunPhase::Upgrade && *known_pod.get_or_insert_with(|| pod.uid.clone()) != pod.uid {
-        return Looked::Over(lost(
-            world,
-            phase,
-            "its pod is gone and was not seen to end; the pod in its place is not started",
-        ));
+    if phase == RunPhase::Upgrade && *record.pod.get_or_insert_with(|| pod.uid.clone()) != pod.uid {
+        let why = "its pod is gone and was not seen to end; the pod in its place is not started";
+        return gone(world, next, run, phase, record, why);
     }
     if let Some(index) = pod.gate
         && !given_up
@@ -181,7 +176,7 @@ fn look(
             Looked::Going(obstacle(world, next, pod.created, Some(problem)))
         }
         Progress::Refused(summary) => Looked::Over(refused(world, run, phase, &summary)),
-        Progress::Witnessed(summary) => witnessed(world, next, run, phase, job, pod, &summary),
+        Progress::Witnessed(summary) => witnessed(world, next, run, phase, record, pod, &summary),
         // A dry run whose pod was evicted gets another pod; the Job is given up when it does not.
         Progress::Silent(_) if phase == RunPhase::DryRun && !given_up => {
             next.wake(Duration::from_secs(2));
@@ -192,6 +187,41 @@ fn look(
         }
         Progress::Silent(why) => Looked::Over(lost(world, phase, &why)),
     }
+}
+
+/// The pod, or its Job, is not there any more. What a watch saw of an upgrade's pod may tell all the
+/// same how it ended; without that nobody knows.
+fn gone(
+    world: &World,
+    next: &mut Next,
+    run: &mut Run,
+    phase: RunPhase,
+    record: &JobRecord,
+    why: &str,
+) -> Looked {
+    let Some(gone) = last_seen(world, record) else {
+        return Looked::Over(lost(world, phase, why));
+    };
+    let mut pod = gone.pod.clone();
+    pod.finished |= gone.last;
+    match pod.progress() {
+        Progress::Refused(summary) => Looked::Over(refused(world, run, phase, &summary)),
+        Progress::Witnessed(summary) => witnessed(world, next, run, phase, record, &pod, &summary),
+        _ if !gone.last => {
+            next.wake(Duration::from_secs(1));
+            Looked::Going(None)
+        }
+        _ if pod.gate.is_some() || pod.was_stopped_before_the_command() => {
+            Looked::Over(not_started(world, phase, why))
+        }
+        _ => Looked::Over(lost(world, phase, why)),
+    }
+}
+
+/// The very pod that is on record, as it was when it went.
+fn last_seen<'a>(world: &'a World, record: &JobRecord) -> Option<&'a GonePod> {
+    let seen = world.gone.as_ref();
+    seen.filter(|gone| record.pod.as_ref() == Some(&gone.pod.uid))
 }
 
 fn is_overdue(world: &World, next: &mut Next, pod: &RunPod) -> bool {
@@ -277,7 +307,7 @@ fn witnessed(
     next: &mut Next,
     run: &mut Run,
     phase: RunPhase,
-    job: &ObservedJob,
+    record: &JobRecord,
     pod: &RunPod,
     summary: &Summary,
 ) -> Looked {
@@ -297,7 +327,7 @@ fn witnessed(
         return Looked::Going(None);
     }
     let mut outcome = outcome_of(world, phase, summary);
-    match kept(world, &job.name, summary) {
+    match kept(world, &record.name, summary) {
         Kept::Yes(report) => {
             outcome.report = Some(report.digest.clone());
             if phase == RunPhase::Upgrade && report.bound_to != run.evidence {
@@ -311,7 +341,7 @@ fn witnessed(
         }
         Kept::NotYet(tries) => {
             next.effects.push(Effect::StoreReport {
-                job: job.name.clone(),
+                job: record.name.clone(),
                 pod: pod.name.clone(),
                 summary: summary.clone(),
             });

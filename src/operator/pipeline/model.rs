@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{AppPod, Decision, Effect, ObservedJob, RunPod, Step, StoredReport, World, decide};
+use super::{
+    AppPod, Decision, Effect, GonePod, ObservedJob, RunPod, Step, StoredReport, World, decide,
+};
 use crate::api::{
     FINALIZER, LABEL_PHASE, Migration, MigrationStatus, RETRY_ANNOTATION, RunPhase, condition,
     from_yaml, is_true, run_id,
@@ -28,7 +30,9 @@ pub(super) enum Going {
     CannotStart,
     /// The pod vanishes while the command runs.
     Vanishes,
-    /// The same, and nobody counts it: the Job makes another pod.
+    /// The pod ends like that and is deleted before the controller looks; a watch saw it.
+    EndsUnseen(Verdict),
+    /// The pod vanishes while the command runs, and nobody counts it: the Job makes another pod.
     IsReplaced,
     /// Its node is lost while the command runs, and the pod is deleted.
     Strands,
@@ -40,6 +44,7 @@ pub(super) struct Cluster {
     pub(super) now: Timestamp,
     pub(super) migration: Migration,
     pub(super) jobs: Vec<ObservedJob>,
+    pub(super) gone: Option<GonePod>,
     pub(super) app_pods: Vec<AppPod>,
     pub(super) reports: BTreeMap<String, StoredReport>,
     pub(super) refused: BTreeMap<String, String>,
@@ -73,6 +78,7 @@ impl Cluster {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             migration,
             jobs: Vec::new(),
+            gone: None,
             app_pods: Vec::new(),
             reports: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -106,6 +112,7 @@ impl Cluster {
                 .collect(),
             unfetched: self.unfetched.clone(),
             refused: self.refused.clone(),
+            gone: self.gone.clone(),
             app_pods: self.app_pods.clone(),
         }
     }
@@ -305,7 +312,7 @@ impl Cluster {
                 self.jobs.retain(|job| job.uid != uid);
             }
             Effect::StoreReport { job, summary, .. } => {
-                if self.goings.get(&job) == Some(&Going::Mute) {
+                if let Some(Going::Mute | Going::EndsUnseen(_)) = self.goings.get(&job) {
                     let entry = self.unfetched.entry(job).or_insert((0, String::new()));
                     *entry = (entry.0 + 1, "no answer from the node".into());
                     return;
@@ -442,7 +449,7 @@ impl Cluster {
                 continue;
             }
             let (verdict, nothing) = match &going {
-                Going::Says(verdict) => (verdict.clone(), false),
+                Going::Says(verdict) | Going::EndsUnseen(verdict) => (verdict.clone(), false),
                 Going::NothingToDo => (Verdict::Passed, true),
                 _ => (Verdict::Passed, false),
             };
@@ -456,6 +463,12 @@ impl Cluster {
             job.failed = verdict != Verdict::Passed;
             job.complete = !job.failed;
             self.at_large.retain(|name| *name != job.name);
+            if let Going::EndsUnseen(_) = going {
+                let pod = job.pod.take();
+                if phase == RunPhase::Upgrade {
+                    self.gone = pod.map(|pod| GonePod { pod, last: true });
+                }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::model::{Cluster, Going, V1, V2};
-use super::{decide, transitions};
+use super::{GonePod, decide, transitions};
 use crate::api::{Phase, RELEASE_ANNOTATION, RunPhase, condition, reason};
 use crate::verdict::{Budget, Environment, NotRehearsed, UpgradeFailure, Verdict};
 
@@ -199,6 +199,93 @@ fn an_upgrade_that_vanished_is_unknown_until_a_person_says_retry(
     cluster.run();
     assert_eq!(released(&cluster), [V2]);
     assert!(!cluster.has_finalizer());
+}
+
+#[rstest]
+#[case(
+    Verdict::UpgradeFailed(UpgradeFailure::NothingApplied),
+    reason::UPGRADE_FAILED
+)]
+#[case(
+    Verdict::UpgradeFailed(UpgradeFailure::Partial),
+    reason::UPGRADE_PARTIAL
+)]
+#[case(Verdict::UpgradeDiverged, reason::UPGRADE_DIVERGED)]
+// It landed, but the report that would show it went with the pod.
+#[case(Verdict::Passed, reason::EVIDENCE_LOST)]
+fn an_upgrade_whose_pod_was_deleted_ends_as_its_last_state_said(
+    #[case] verdict: Verdict,
+    #[case] why: &str,
+    #[values(true, false)] job_is_gone_too: bool,
+) {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::EndsUnseen(verdict));
+    while cluster.gone.is_none() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    if job_is_gone_too {
+        cluster.jobs.pop();
+    }
+    cluster.run();
+    assert_eq!(cluster.reason(), why);
+    assert!(!cluster.has_finalizer());
+    assert_eq!(cluster.upgrades_started.len(), 1);
+    assert_eq!(released(&cluster), [""; 0]);
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
+}
+
+/// The pod of an upgrade that runs is gone; what a watch saw of it, and whether that was its end.
+fn gone_while_it_ran(last: bool) -> Cluster {
+    let mut cluster = Cluster::new();
+    while cluster.at_large.is_empty() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    let job = cluster.jobs.last_mut().unwrap();
+    job.failed = true;
+    cluster.gone = job.pod.take().map(|pod| GonePod { pod, last });
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn an_upgrade_whose_pod_was_deleted_while_its_command_ran_is_unknown() {
+    let mut cluster = gone_while_it_ran(true);
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    // What is seen of another pod says nothing about it.
+    let mut other = gone_while_it_ran(false);
+    other.gone.as_mut().unwrap().pod.uid = "another".into();
+    for cluster in [&mut cluster, &mut other] {
+        cluster.run();
+        assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    }
+}
+
+#[test]
+fn the_last_word_of_a_pod_that_is_gone_is_waited_for() {
+    let mut cluster = gone_while_it_ran(false);
+    assert_eq!(cluster.reason(), reason::UPGRADE_IN_PROGRESS);
+    assert!(decide(&cluster.world()).requeue.is_some());
+    cluster.gone.as_mut().unwrap().last = true;
+    cluster.settle();
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+}
+
+#[test]
+fn an_upgrade_whose_pod_was_deleted_at_its_gate_has_run_nothing() {
+    let mut cluster = unrecorded();
+    cluster.reconcile(1);
+    let job = cluster.jobs.last_mut().unwrap();
+    job.failed = true;
+    cluster.gone = job.pod.take().map(|pod| GonePod { pod, last: true });
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::ENVIRONMENT);
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
 }
 
 #[test]
@@ -752,6 +839,8 @@ fn going() -> impl Strategy<Value = Going> {
         1 => Just(Going::Says(Verdict::UpgradeFailed(UpgradeFailure::Partial))),
         1 => Just(Going::Says(Verdict::UpgradeDiverged)),
         1 => Just(Going::Vanishes),
+        1 => Just(Going::EndsUnseen(Verdict::Passed)),
+        1 => Just(Going::EndsUnseen(Verdict::UpgradeDiverged)),
         1 => Just(Going::IsReplaced),
         1 => Just(Going::Strands),
         1 => Just(Going::Dies),

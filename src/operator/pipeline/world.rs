@@ -30,8 +30,20 @@ pub struct World {
     pub unfetched: BTreeMap<String, (u32, String)>,
     /// Jobs that the API server refused to create, and its words.
     pub refused: BTreeMap<String, String>,
+    /// The pod of the run's upgrade as a watch saw it, when it is not there any more.
+    pub gone: Option<GonePod>,
     /// The application's pods with the Migration's label.
     pub app_pods: Vec<AppPod>,
+}
+
+/// A pod that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GonePod {
+    /// As it was seen last.
+    pub pod: RunPod,
+    /// Whether that was its end. Otherwise the watch has yet to say that it is gone, and what it was
+    /// at the time.
+    pub last: bool,
 }
 
 /// One Job and its pods.
