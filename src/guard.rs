@@ -15,13 +15,23 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::postgres::connect::{self, Client, ConnectError, StartupSettings};
+use crate::postgres::connect::{self, ConnectError, StartupSettings};
 use crate::postgres::identity::{self, IdentityError, Place};
 use crate::postgres::url::Target;
-use crate::report::{Finding, Severity};
+use crate::report::{Finding, RunId, Severity};
 use crate::verdict::Verdict;
 pub use held::HeldLock;
 use watching::{Seen, Watching};
+
+/// What the sessions of a command that is being rehearsed are called, if its driver takes a name from
+/// `PGAPPNAME` and nothing else gives them one. A session of that name that is not the rehearsal's
+/// is the command's own, and nobody else's: role and address may be shared with the application.
+#[must_use]
+pub fn name_of_command(run: &RunId) -> String {
+    let name = format!("drydock-dry/{}", run.0);
+    // The server cuts it there.
+    name.chars().take(63).collect()
+}
 
 /// What a rehearsal may cost others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +45,9 @@ pub struct Budgets {
 /// Why the guard ended a rehearsal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// The exceeded budget.
+    /// The exceeded budget, or that the command went around the rehearsal.
     pub verdict: Verdict,
-    /// Who was blocked, by how much, and what to do.
+    /// Who was blocked, by how much, or who went around, and what to do.
     pub message: String,
 }
 
@@ -87,7 +97,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts watching the backend with process id `watched` at `place`.
+    /// Starts watching the backend with process id `watched` at `place`, and for sessions of the
+    /// command of `run` that go around it.
     ///
     /// # Errors
     /// When the guard's own connection cannot be made or leads elsewhere; a rehearsal must not go on
@@ -96,6 +107,7 @@ impl Guard {
         target: &Target,
         settings: &StartupSettings,
         place: &Place,
+        run: &RunId,
         watched: i32,
         budgets: Budgets,
     ) -> Result<Self, GuardError> {
@@ -108,20 +120,16 @@ impl Guard {
         identity::agree(&mut client, pid, place)
             .await
             .map_err(GuardError::Elsewhere)?;
-        Ok(Self::over(client, watched, budgets))
-    }
-
-    fn over(client: Client, watched: i32, budgets: Budgets) -> Self {
         let (say, events) = mpsc::channel(1);
         let (show, moments) = watch::channel(Moment::default());
         let (stop, stopped) = oneshot::channel();
-        let watching = Watching::new(client, watched, budgets, show);
-        Self {
+        let watching = Watching::new(client, watched, name_of_command(run), budgets, show);
+        Ok(Self {
             events,
             moments,
             stop: Some(stop),
             task: tokio::spawn(watching.run(say, stopped)),
-        }
+        })
     }
 
     /// Who is blocked by the rehearsal now, and what it holds.

@@ -50,6 +50,8 @@ pub enum NotRehearsed {
     CannotRunInTransaction,
     /// The command ended without ever connecting to the rehearsal.
     NeverConnected,
+    /// A session of the command worked on the database without the rehearsal.
+    WentAround,
     /// Two connections of the command wrote at the same time.
     InterleavedWriters,
     /// A constraint over columns that default to the transaction's time was violated only because

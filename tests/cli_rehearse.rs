@@ -197,7 +197,7 @@ fn a_command_that_never_connects_is_not_rehearsed() {
 fn a_command_that_goes_around_the_rehearsal_and_commits_is_exit_4() {
     let database = orders();
     let around = format!(
-        "psql 'host=127.0.0.1 port={} user=postgres dbname={}' \
+        "PGAPPNAME=mine psql 'host=127.0.0.1 port={} user=postgres dbname={}' \
          -Xqc 'ALTER TABLE orders ADD COLUMN leaked int'",
         database.server.port, database.name
     );
@@ -212,7 +212,7 @@ fn rows_that_a_session_beside_the_rehearsal_committed_are_never_a_pass() {
     let database = orders();
     let around = format!(
         "psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders ADD COLUMN note text' &&
-         psql 'host=127.0.0.1 port={} user=postgres dbname={}' \
+         PGAPPNAME=mine psql 'host=127.0.0.1 port={} user=postgres dbname={}' \
          -Xqc 'INSERT INTO customers VALUES (2)' -c 'SELECT pg_sleep(1)'",
         database.server.port, database.name
     );
@@ -224,6 +224,47 @@ fn rows_that_a_session_beside_the_rehearsal_committed_are_never_a_pass() {
         "{done}"
     );
     assert!(report.message.contains("--env NAME"), "{done}");
+}
+
+#[test]
+fn a_command_that_goes_around_the_rehearsal_is_ended_before_it_commits() {
+    // Whatever is committed meanwhile may be the command's own doing, so nothing else may be.
+    let server = Options::new(postgres::major())
+        .conf("autovacuum = off")
+        .start();
+    let database = server.database();
+    database.psql("CREATE TABLE orders ()");
+    let before = database.dump();
+    let around = format!(
+        "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE notes ()' &&
+         psql 'host=127.0.0.1 port={} user=postgres dbname={}' -Xq \
+         -c 'BEGIN' -c 'DROP TABLE orders' -c 'SELECT pg_sleep(60)' -c 'COMMIT'",
+        database.server.port, database.name
+    );
+    let done = rehearse(&database.url, &around).expect(3);
+    let report = done.report();
+    assert_eq!(
+        report.verdict,
+        Verdict::NotRehearsed(NotRehearsed::WentAround)
+    );
+    assert!(report.message.contains("--env NAME"), "{done}");
+    assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn an_application_of_the_same_role_and_address_does_not_end_the_run() {
+    let database = orders();
+    let application = format!(
+        "psql 'host=127.0.0.1 port={} user=postgres dbname={} application_name=orders-api' \
+         -Xqc 'SELECT pg_sleep(1)' && psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE last ()'",
+        database.server.port, database.name
+    );
+    let report = rehearse(&database.url, &application).report();
+    assert_eq!(report.statements.len(), 1);
+    assert_ne!(
+        report.verdict,
+        Verdict::NotRehearsed(NotRehearsed::WentAround)
+    );
 }
 
 #[test]

@@ -205,8 +205,10 @@ with psycopg.connect(url('ORDERS_PRIMARY_URL')) as connection:
 #[test]
 fn a_release_with_a_bad_migration_never_starts_while_the_old_pods_serve() {
     let old = Old::serving("bad");
+    // Under a name of its own: by drydock's it would be ended before it commits anything.
+    let primary = format!("{}?application_name=orders", old.orders.url("orders"));
     let primary = json!({"template": {"env": [
-        {"name": "ORDERS_PRIMARY_URL", "value": old.orders.url("orders")},
+        {"name": "ORDERS_PRIMARY_URL", "value": primary},
     ]}});
     let bad = |release: &str, more: Value, reason, says| Bad {
         image: image(release),

@@ -7,11 +7,12 @@ mod postgres;
 
 use std::time::Duration;
 
-use drydock::guard::{Budgets, Guard};
+use drydock::guard::{Budgets, Guard, name_of_command};
 use drydock::postgres::ask::Ask;
 use drydock::postgres::connect::{self, Client, StartupSettings};
 use drydock::postgres::identity;
 use drydock::postgres::url::{self, Target};
+use drydock::report::RunId;
 use drydock::verdict::{Budget, NotRehearsed, Verdict};
 use postgres::{Database, Options, Server};
 
@@ -21,6 +22,10 @@ fn target(database: &Database<'_>) -> Target {
     url::parse(&database.url, &url::Environment::default())
         .expect("a good URL")
         .0
+}
+
+fn run() -> RunId {
+    RunId("orders-dryrun-1".to_owned())
 }
 
 async fn client(target: &Target, name: &str) -> Client {
@@ -38,9 +43,16 @@ async fn holding(target: &Target, budgets: Budgets) -> (Client, Guard) {
         .await
         .expect("the lock");
     let settings = StartupSettings::first("drydock/test");
-    let guard = Guard::start(target, &settings, &place, holder.backend_pid(), budgets)
-        .await
-        .expect("a guard");
+    let guard = Guard::start(
+        target,
+        &settings,
+        &place,
+        &run(),
+        holder.backend_pid(),
+        budgets,
+    )
+    .await
+    .expect("a guard");
     (holder, guard)
 }
 
@@ -181,6 +193,31 @@ async fn a_session_beside_the_rehearsal_is_seen() {
 }
 
 #[tokio::test]
+async fn a_session_of_the_command_that_goes_around_its_rehearsal_ends_the_run_before_it_can_commit()
+{
+    let database = database(Server::shared());
+    let target = target(&database);
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: PLENTY,
+    };
+    let (holder, mut guard) = holding(&target, budgets).await;
+    guard.watch().changed().await.expect("a look");
+    let mut around = client(&target, &name_of_command(&run())).await;
+    let writing = "BEGIN; CREATE TABLE leaked (); SELECT pg_sleep(60); COMMIT";
+    assert!(around.ask(writing).await.is_err());
+    let ended = guard.events.recv().await.expect("a reason");
+    assert_eq!(
+        ended.verdict,
+        Verdict::NotRehearsed(NotRehearsed::WentAround)
+    );
+    assert!(ended.message.contains("drydock-dry/"), "{}", ended.message);
+    holder.closed().await;
+    assert!(guard.stop().await.bypass);
+    assert_eq!(database.psql("SELECT to_regclass('leaked') IS NULL"), "t");
+}
+
+#[tokio::test]
 async fn whom_the_rehearsal_waits_for_is_named() {
     let database = database(Server::shared());
     let target = target(&database);
@@ -196,9 +233,16 @@ async fn whom_the_rehearsal_waits_for_is_named() {
         duration: PLENTY,
     };
     let settings = StartupSettings::first("drydock/test");
-    let guard = Guard::start(&target, &settings, &place, waiting.backend_pid(), budgets)
-        .await
-        .expect("a guard");
+    let guard = Guard::start(
+        &target,
+        &settings,
+        &place,
+        &run(),
+        waiting.backend_pid(),
+        budgets,
+    )
+    .await
+    .expect("a guard");
     let locking = waiting.ask("BEGIN; SET LOCAL lock_timeout = '400ms'; LOCK TABLE orders");
     assert_eq!(locking.await.expect_err("a timeout").code(), Some("55P03"));
     let record = guard.stop().await;

@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::record::{DryRun, Rehearsed, Run, Said};
 use super::timeouts;
 use super::trouble::{guarding, identifying, opening};
-use crate::guard::{Budgets, Guard};
+use crate::guard::{Budgets, Guard, name_of_command};
 use crate::postgres::dialect::{Dialect, Entrance};
 use crate::postgres::identity::{self, Warning};
 use crate::postgres::url::Password;
@@ -139,7 +139,7 @@ impl Stage<'_> {
             identity::agree(&mut rehearsal.asker(), pid, &place)
                 .await
                 .map_err(|error| identifying(&error))?;
-            let guard = Guard::start(&target, &settings, &place, pid, budgets)
+            let guard = Guard::start(&target, &settings, &place, &self.run.id, pid, budgets)
                 .await
                 .map_err(|error| guarding(&error))?;
             Ok::<_, Said>((rehearsal, guard))
@@ -300,9 +300,12 @@ impl Stage<'_> {
         {
             secrets.push(password.reveal().to_owned());
         }
+        let mut set = self.plan.expose.variables(url, entrance);
+        // By which the guard knows a part of the command that does not read the address from here.
+        set.push(("PGAPPNAME".to_owned(), name_of_command(&self.run.id)));
         Start {
             command: self.plan.tool.command(),
-            set: self.plan.expose.variables(url, entrance),
+            set,
             unset: self.plan.expose.removed(),
             secrets,
             expendable: true,

@@ -1,7 +1,7 @@
 //! One look at the server: who is blocked by the rehearsal, whom it waits for itself, and who
 //! else is there of the command's role.
 
-use crate::postgres::ask::{Ask, AskError, Row};
+use crate::postgres::ask::{Ask, AskError, Row, literal};
 
 /// A session that waits for the rehearsal, or that the rehearsal waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct Observation {
     /// Sessions of the same role, database and address that are neither ours nor were there when
     /// the guard began.
     pub strangers: Vec<Session>,
+    /// Sessions of the command itself that are not the rehearsal's.
+    pub around: Vec<Session>,
 }
 
 /// Entries of the server's lock table (manual, "max_locks_per_transaction").
@@ -51,16 +53,19 @@ pub(super) struct Locks {
 pub(super) async fn prepare(
     asker: &mut impl Ask,
     watched: i32,
+    command: &str,
     began: &str,
 ) -> Result<(), AskError> {
+    let command = literal(command);
     let sql = format!(
         "PREPARE drydock_glance AS
-         SELECT 'stranger', a.pid, a.application_name, '', ''
+         SELECT CASE WHEN a.application_name = {command} THEN 'around' ELSE 'stranger' END,
+                a.pid, a.application_name, '', ''
            FROM pg_catalog.pg_stat_get_activity(NULL) a
            JOIN pg_catalog.pg_stat_get_activity(pg_backend_pid()) me
              ON a.datid = me.datid AND a.usesysid = me.usesysid
-            AND a.client_addr IS NOT DISTINCT FROM me.client_addr
-          WHERE a.application_name NOT LIKE 'drydock/%'
+            AND (a.client_addr IS NOT DISTINCT FROM me.client_addr OR a.application_name = {command})
+          WHERE a.application_name NOT LIKE 'drydock/%' AND a.pid <> {watched}
             AND a.backend_start > {began}::timestamptz
          UNION ALL
          SELECT 'waiting', 0, '', '', ''
@@ -132,6 +137,7 @@ fn read(rows: Vec<Row>) -> Observation {
         match kind.as_str() {
             "blocked" => seen.blocked.push(session),
             "blocker" => seen.blockers.push(session),
+            "around" => seen.around.push(session),
             _ => seen.strangers.push(session),
         }
     }

@@ -29,6 +29,7 @@ const NAMED: usize = 5;
 pub(super) struct Watching {
     client: Client,
     watched: i32,
+    command: String,
     budgets: Budgets,
     began: Instant,
     patience: Patience,
@@ -49,12 +50,14 @@ impl Watching {
     pub(super) fn new(
         client: Client,
         watched: i32,
+        command: String,
         budgets: Budgets,
         show: watch::Sender<Moment>,
     ) -> Self {
         Self {
             client,
             watched,
+            command,
             budgets,
             began: Instant::now(),
             patience: Patience::new(budgets.blocking),
@@ -90,7 +93,13 @@ impl Watching {
 
     async fn watch(&mut self) -> Result<Ended, AskError> {
         let began = one(&mut self.client, "the time", "SELECT clock_timestamp()").await?;
-        prepare(&mut self.client, self.watched, &literal(&began)).await?;
+        prepare(
+            &mut self.client,
+            self.watched,
+            &self.command,
+            &literal(&began),
+        )
+        .await?;
         let mut ticks = interval(BETWEEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = 0_u64;
@@ -107,8 +116,7 @@ impl Watching {
             }
             if let Some(ended) = ended {
                 self.seen.ended = Some(ended.clone());
-                let end = format!("SELECT pg_terminate_backend({})", self.watched);
-                self.client.ask(&end).await?;
+                self.end().await?;
                 return Ok(ended);
             }
             if looks.is_multiple_of(SHOW_EVERY) {
@@ -122,6 +130,21 @@ impl Watching {
         }
     }
 
+    /// Ends the rehearsal, and whatever of the command goes around it: it would go on at the server
+    /// when the command is killed, and might commit when the witness has looked.
+    async fn end(&mut self) -> Result<(), AskError> {
+        let around = format!(
+            "SELECT pg_terminate_backend({}) UNION ALL
+             SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+              WHERE a.application_name = {} AND a.datname = current_database()
+                AND a.usename = session_user AND a.pid <> {}",
+            self.watched,
+            literal(&self.command),
+            self.watched
+        );
+        self.client.ask(&around).await.map(drop)
+    }
+
     fn judge(&mut self, now: Duration, seen: Observation) -> Option<Ended> {
         self.show.send_if_modified(|shown| {
             let changed = shown.blocked != seen.blocked.len();
@@ -129,17 +152,34 @@ impl Watching {
             changed
         });
         let exhausted = self.patience.observe(now, &seen.blocked);
+        let around = seen.around.first().map(went_around);
+        let strangers = [seen.strangers, seen.around].concat();
         for (known, sessions) in [
-            (&mut self.seen.strangers, seen.strangers),
+            (&mut self.seen.strangers, strangers),
             (&mut self.seen.blockers, seen.blockers),
         ] {
             known.extend(sessions.into_iter().map(|session| (session.pid, session)));
+        }
+        if around.is_some() {
+            return around;
         }
         if let Some(exhausted) = exhausted {
             let own = self.seen.strangers.contains_key(&exhausted.session.pid);
             return Some(blocking(&exhausted, own, self.budgets.blocking));
         }
         (now >= self.budgets.duration).then(|| duration(self.budgets.duration))
+    }
+}
+
+fn went_around(session: &Session) -> Ended {
+    Ended {
+        verdict: Verdict::NotRehearsed(NotRehearsed::WentAround),
+        message: format!(
+            "{} is a session of the command that does not go through the rehearsal, and the run was \
+             ended at once, and the session with it. All of the command must read its database's \
+             address from the variable that drydock sets (--env NAME, or database.exposeAs)",
+            session.name()
+        ),
     }
 }
 
