@@ -47,6 +47,7 @@ pub fn dry_run(
         report.ledger = ledger;
     }
     command(&mut report, record.ended);
+    report.longest_wait_millis = record.longest_wait_millis;
     report.statements = record.rehearsal.statements;
     report.statements_omitted = record.rehearsal.omitted;
     report.findings = record.rehearsal.findings;
@@ -118,6 +119,7 @@ fn empty(
         started: run.started,
         finished,
         command_millis: 0,
+        longest_wait_millis: None,
         database,
         statements: Vec::new(),
         statements_omitted: 0,

@@ -62,6 +62,9 @@ pub struct DryRun {
     pub guard: Option<Said>,
     /// Whether a session that went around the rehearsal was seen.
     pub bypass: bool,
+    /// The longest that another session waited behind the rehearsal, as far as somebody looked.
+    #[serde(default)]
+    pub longest_wait_millis: Option<u64>,
     /// What the upgrade will do, as far as the command came.
     pub prediction: Option<Prediction>,
     /// What was observed outside the rehearsal.
@@ -149,6 +152,7 @@ impl DryRun {
             },
             guard: None,
             bypass: false,
+            longest_wait_millis: None,
             prediction: None,
             findings: Vec::new(),
             interrupted: false,

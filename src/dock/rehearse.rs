@@ -231,6 +231,7 @@ impl Stage<'_> {
                 _ => guard.ended.map(|it| Said::new(it.verdict, it.message)),
             },
             bypass: guard.bypass,
+            longest_wait_millis: u64::try_from(guard.longest_wait.as_millis()).ok(),
             prediction,
             findings: guard.findings,
             interrupted,

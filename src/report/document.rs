@@ -94,6 +94,10 @@ pub struct Report {
     pub finished: Timestamp,
     /// How long the command itself ran, in milliseconds.
     pub command_millis: u64,
+    /// In a dry run the longest that another session waited behind it, in milliseconds; `None` when
+    /// nobody looked.
+    #[serde(default)]
+    pub longest_wait_millis: Option<u64>,
     /// Which database; `None` when it was never reached.
     pub database: Option<Database>,
     /// What was executed, in order. Bounded: see `statements_omitted`.

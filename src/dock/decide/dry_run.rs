@@ -303,6 +303,7 @@ mod tests {
             },
             guard: None,
             bypass: false,
+            longest_wait_millis: None,
             prediction: None,
             findings: vec![],
             interrupted: false,

@@ -5,8 +5,8 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::api::{MigrationStatus, RunPhase, condition, is_true};
-use crate::operator::pipeline::World;
+use crate::api::{MigrationStatus, Run, RunPhase, condition, is_true};
+use crate::operator::pipeline::{Figures, World};
 
 /// All metrics. Cloning shares them.
 #[derive(Debug, Clone)]
@@ -18,6 +18,9 @@ pub(super) struct Metrics {
     last_dry_run: GaugeVec,
     dry_runs: IntCounterVec,
     upgrades: IntCounterVec,
+    last_wait: GaugeVec,
+    dry_run_duration: HistogramVec,
+    upgrade_duration: HistogramVec,
     apply_to_gate: HistogramVec,
     errors: IntCounterVec,
 }
@@ -69,13 +72,24 @@ impl Metrics {
                 Opts::new("drydock_upgrades_total", "Upgrades by how they ended."),
                 &with(&["reason"]),
             )?,
-            apply_to_gate: HistogramVec::new(
-                HistogramOpts::new(
-                    "drydock_apply_to_gate_seconds",
-                    "From the start of a run to its image's release.",
-                )
-                .buckets(SECONDS.to_vec()),
+            last_wait: GaugeVec::new(
+                Opts::new(
+                    "drydock_last_dry_run_longest_wait_seconds",
+                    "The longest that another session waited behind the latest dry run.",
+                ),
                 &with(&[]),
+            )?,
+            dry_run_duration: seconds(
+                "drydock_dry_run_duration_seconds",
+                "From a dry run's beginning in its pod to its verdict.",
+            )?,
+            upgrade_duration: seconds(
+                "drydock_upgrade_duration_seconds",
+                "From an upgrade's beginning in its pod to its verdict.",
+            )?,
+            apply_to_gate: seconds(
+                "drydock_apply_to_gate_seconds",
+                "From the start of a run to its image's release.",
             )?,
             errors: IntCounterVec::new(
                 Opts::new(
@@ -92,6 +106,9 @@ impl Metrics {
         registry.register(Box::new(metrics.last_dry_run.clone()))?;
         registry.register(Box::new(metrics.dry_runs.clone()))?;
         registry.register(Box::new(metrics.upgrades.clone()))?;
+        registry.register(Box::new(metrics.last_wait.clone()))?;
+        registry.register(Box::new(metrics.dry_run_duration.clone()))?;
+        registry.register(Box::new(metrics.upgrade_duration.clone()))?;
         registry.register(Box::new(metrics.apply_to_gate.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         Ok(metrics)
@@ -110,9 +127,9 @@ impl Metrics {
     pub(super) fn count(&self, world: &World, old: &MigrationStatus, new: &MigrationStatus) {
         let (namespace, name) = names(world);
         let Some(run) = &new.run else { return };
-        for (phase, counter) in [
-            (RunPhase::DryRun, &self.dry_runs),
-            (RunPhase::Upgrade, &self.upgrades),
+        for (phase, counter, duration) in [
+            (RunPhase::DryRun, &self.dry_runs, &self.dry_run_duration),
+            (RunPhase::Upgrade, &self.upgrades, &self.upgrade_duration),
         ] {
             let before = old.run.as_ref().and_then(|run| run.outcome(phase));
             if let Some(outcome) = run.outcome(phase)
@@ -121,6 +138,11 @@ impl Metrics {
                 counter
                     .with_label_values(&[&namespace, &name, &outcome.reason])
                     .inc();
+                if let Some(took) = figures(world, run, phase).duration {
+                    duration
+                        .with_label_values(&[&namespace, &name])
+                        .observe(took.as_secs_f64());
+                }
             }
         }
         let open = |status: &MigrationStatus| is_true(status.condition(condition::GATE_OPEN));
@@ -155,14 +177,20 @@ impl Metrics {
         self.released_images
             .with_label_values(&object)
             .set(count(status.released.len()));
-        if let Some(outcome) = status
-            .run
-            .as_ref()
-            .and_then(|run| run.outcome(RunPhase::DryRun))
+        if let Some(run) = &status.run
+            && let Some(outcome) = run.outcome(RunPhase::DryRun)
         {
             self.last_dry_run
                 .with_label_values(&object)
                 .set(outcome.at.as_duration().as_secs_f64());
+            match figures(world, run, RunPhase::DryRun).longest_wait {
+                Some(wait) => self
+                    .last_wait
+                    .with_label_values(&object)
+                    .set(wait.as_secs_f64()),
+                // An earlier dry run's figure says nothing about this one.
+                None => drop(self.last_wait.remove_label_values(&object)),
+            }
         }
     }
 
@@ -174,7 +202,14 @@ impl Metrics {
         let _ = self.gated_pods.remove_label_values(&object);
         let _ = self.released_images.remove_label_values(&object);
         let _ = self.last_dry_run.remove_label_values(&object);
-        let _ = self.apply_to_gate.remove_label_values(&object);
+        let _ = self.last_wait.remove_label_values(&object);
+        for histogram in [
+            &self.dry_run_duration,
+            &self.upgrade_duration,
+            &self.apply_to_gate,
+        ] {
+            let _ = histogram.remove_label_values(&object);
+        }
         for counter in [&self.dry_runs, &self.upgrades] {
             for labels in series(counter, namespace, name) {
                 let values: Vec<&str> = labels.iter().map(String::as_str).collect();
@@ -190,6 +225,22 @@ impl Metrics {
             }
         }
     }
+}
+
+/// A histogram of seconds for each Migration.
+fn seconds(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(
+        HistogramOpts::new(name, help).buckets(SECONDS.to_vec()),
+        &OBJECT,
+    )
+}
+
+/// What the report of one of the run's Jobs says that it took.
+fn figures(world: &World, run: &Run, phase: RunPhase) -> Figures {
+    let report = run
+        .job(phase)
+        .and_then(|record| world.reports.get(&record.name));
+    report.map_or_else(Figures::default, |report| report.figures)
 }
 
 fn names(world: &World) -> (String, String) {
@@ -228,3 +279,6 @@ fn series(
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

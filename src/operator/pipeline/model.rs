@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    AppPod, Decision, Effect, GonePod, ObservedJob, RunPod, Step, StoredReport, World, decide,
+    AppPod, Decision, Effect, Figures, GonePod, ObservedJob, RunPod, Step, StoredReport, World,
+    decide,
 };
 use crate::api::{
     FINALIZER, LABEL_PHASE, Migration, MigrationStatus, RETRY_ANNOTATION, RunPhase, condition,
@@ -326,6 +327,7 @@ impl Cluster {
                     digest: summary.digest.clone(),
                     bound_to: if upgrade { run.evidence } else { None },
                     summary,
+                    figures: Figures::default(),
                 });
             }
             Effect::DeleteReport { name } => {

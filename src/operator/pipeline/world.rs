@@ -1,6 +1,7 @@
 //! Everything that was observed about one Migration, and when.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -81,6 +82,17 @@ pub struct StoredReport {
     pub digest: EvidenceDigest,
     /// The evidence that an upgrade says it was bound to.
     pub bound_to: Option<EvidenceDigest>,
+    /// What it took, for people who watch; nothing is decided by it.
+    pub figures: Figures,
+}
+
+/// What a run took, as far as its report says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// From the run's beginning to its verdict.
+    pub duration: Option<Duration>,
+    /// The longest that another session waited behind a dry run.
+    pub longest_wait: Option<Duration>,
 }
 
 /// A pod of the application.
@@ -196,14 +208,57 @@ impl StoredReport {
     pub fn read(map: &ConfigMap, report: &[u8]) -> Option<Self> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Binding {
+        struct Document {
             bound_to: Option<EvidenceDigest>,
+            started: Option<Timestamp>,
+            finished: Option<Timestamp>,
+            longest_wait_millis: Option<u64>,
         }
+        let document: Document = serde_json::from_slice(report).ok()?;
+        let duration = document
+            .started
+            .zip(document.finished)
+            .and_then(|(from, to)| Duration::try_from(to.duration_since(from)).ok());
         let summary = map.data.as_ref()?.get(pod::SUMMARY_KEY)?;
         Some(Self {
             summary: serde_json::from_str(summary).ok()?,
             digest: crate::report::Report::digest_of(report),
-            bound_to: serde_json::from_slice::<Binding>(report).ok()?.bound_to,
+            bound_to: document.bound_to,
+            figures: Figures {
+                duration,
+                longest_wait: document.longest_wait_millis.map(Duration::from_millis),
+            },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+
+    #[test]
+    fn a_stored_report_says_what_its_run_took() {
+        let text = include_str!("../../../tests/reports/passed.json");
+        let mut report: Report = serde_json::from_str(text).unwrap();
+        report.finished = report.started + jiff::SignedDuration::from_millis(4200);
+        report.longest_wait_millis = Some(250);
+        let json = serde_json::to_vec(&report).unwrap();
+        let summary = serde_json::to_string(&Summary::of(&report, &json)).unwrap();
+        let map = ConfigMap {
+            data: Some([(pod::SUMMARY_KEY.to_owned(), summary)].into()),
+            ..ConfigMap::default()
+        };
+        let stored = StoredReport::read(&map, &json).unwrap();
+        assert_eq!(
+            stored.figures,
+            Figures {
+                duration: Some(Duration::from_millis(4200)),
+                longest_wait: Some(Duration::from_millis(250)),
+            }
+        );
+        // As an earlier version wrote it.
+        let stored = StoredReport::read(&map, text.as_bytes()).unwrap();
+        assert_eq!(stored.figures.longest_wait, None);
     }
 }

@@ -1,0 +1,113 @@
+//! The page, before and after.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::api::{Migration, from_yaml};
+use crate::operator::pipeline::StoredReport;
+use crate::report::Summary;
+use crate::verdict::EvidenceDigest;
+
+fn world(status: &MigrationStatus) -> World {
+    let spec = from_yaml(
+        "{image: 'registry.example/orders:v2', alembic: {}, \
+          database: {urlFrom: {secretKeyRef: {name: orders-db, key: url}}}}",
+    )
+    .unwrap();
+    let mut migration = Migration::new("orders", spec);
+    migration.metadata.namespace = Some("shop".into());
+    migration.status = Some(status.clone());
+    let summary: Summary = serde_json::from_value(json!({
+        "run": "r", "attempt": 1, "verdict": "Passed", "digest": "sha256:1", "bytes": 1,
+        "message": "",
+    }))
+    .unwrap();
+    let report = |duration, longest_wait: Option<u64>| StoredReport {
+        summary: summary.clone(),
+        digest: EvidenceDigest::new("sha256:1"),
+        bound_to: None,
+        figures: Figures {
+            duration: Some(Duration::from_secs(duration)),
+            longest_wait: longest_wait.map(Duration::from_millis),
+        },
+    };
+    World {
+        now: jiff::Timestamp::UNIX_EPOCH,
+        migration,
+        jobs: Vec::new(),
+        reports: BTreeMap::from([
+            ("dry".to_owned(), report(9, Some(120))),
+            ("up".to_owned(), report(30, None)),
+        ]),
+        kept: Vec::new(),
+        unfetched: BTreeMap::new(),
+        refused: BTreeMap::new(),
+        gone: None,
+        app_pods: Vec::new(),
+    }
+}
+
+/// A run whose Jobs, of these names, have ended.
+fn ended(dry_run: &str, upgrade: &str) -> MigrationStatus {
+    let outcome = |reason| json!({"reason": reason, "message": "", "at": "1970-01-01T00:00:05Z"});
+    serde_json::from_value(json!({"run": {
+        "inputDigest": "sha256:0123456789", "image": "i", "commands": "c", "attempt": 1,
+        "started": "1970-01-01T00:00:00Z",
+        "dryRun": {"name": dry_run, "outcome": outcome("Passed")},
+        "upgrade": {"name": upgrade, "outcome": outcome("Upgraded")},
+    }}))
+    .unwrap()
+}
+
+/// What the page says, without explanations and buckets.
+fn page(metrics: &Metrics) -> Vec<String> {
+    let text = metrics.text().unwrap();
+    text.lines()
+        .filter(|line| !line.starts_with('#') && !line.contains("_bucket{"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_run_that_ended_shows_what_it_took() {
+    let status = ended("dry", "up");
+    let world = world(&status);
+    let metrics = Metrics::new().unwrap();
+    metrics.count(&world, &MigrationStatus::default(), &status);
+    metrics.show(&world, &status);
+    // It ended once.
+    metrics.count(&world, &status, &status);
+    let of = "migration=\"orders\",namespace=\"shop\"";
+    assert_eq!(
+        page(&metrics),
+        [
+            format!("drydock_dry_run_duration_seconds_sum{{{of}}} 9"),
+            format!("drydock_dry_run_duration_seconds_count{{{of}}} 1"),
+            format!("drydock_dry_runs_total{{{of},reason=\"Passed\"}} 1"),
+            format!("drydock_gated_pods{{{of}}} 0"),
+            format!("drydock_last_dry_run_longest_wait_seconds{{{of}}} 0.12"),
+            format!("drydock_last_dry_run_timestamp_seconds{{{of}}} 5"),
+            format!("drydock_released_images{{{of}}} 0"),
+            format!("drydock_upgrade_duration_seconds_sum{{{of}}} 30"),
+            format!("drydock_upgrade_duration_seconds_count{{{of}}} 1"),
+            format!("drydock_upgrades_total{{{of},reason=\"Upgraded\"}} 1"),
+        ]
+    );
+    metrics.forget("shop", "orders");
+    assert_eq!(page(&metrics), [""; 0]);
+}
+
+#[test]
+fn a_dry_run_that_nobody_watched_shows_no_wait_of_an_earlier_one() {
+    let metrics = Metrics::new().unwrap();
+    for dry_run in ["dry", "without a report"] {
+        let status = ended(dry_run, "up");
+        metrics.show(&world(&status), &status);
+    }
+    let text = metrics.text().unwrap();
+    assert!(!text.contains("longest_wait"), "{text}");
+    assert!(text.contains("drydock_last_dry_run_timestamp_seconds{"));
+}
