@@ -142,6 +142,7 @@ fn rehearse(packets: Vec<Vec<u8>>, schedule: Vec<bool>) -> (Ending, Model) {
         own_locks: 1,
         substitute_below: 0,
         our_lock_timeout: false,
+        tests_tripwire: false,
     };
     let transaction = Transaction::new(opening, Model::new(packets, schedule));
     let (ending, mut model, mut output) = futures::executor::block_on(transaction.run());

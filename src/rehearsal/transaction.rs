@@ -123,6 +123,8 @@ pub struct Opening {
     pub substitute_below: u64,
     /// The lock timeout in force is ours, not the role's own.
     pub our_lock_timeout: bool,
+    /// The constraint tripwire is set, and every role may run the block that tests it again.
+    pub tests_tripwire: bool,
 }
 
 /// A transaction that cannot commit, with everybody who takes part in it.
@@ -201,6 +203,7 @@ impl<S: Surroundings> Transaction<S> {
             self.expect_ours_parse();
         }
         self.prepare_watch();
+        self.prepare_tripwire_test();
         self.sync().await
     }
 

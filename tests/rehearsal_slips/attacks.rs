@@ -57,6 +57,15 @@ fn refused(name: &'static str, cause: NotRehearsed, says: Vec<u8>) -> Attack {
 /// What makes both tripwires go, as far as SQL can.
 const DROP_TABLE: &str = "DO $$DECLARE n text; BEGIN FOR n IN SELECT oid::regclass::text FROM pg_class \
     WHERE relname LIKE 'drydock%' AND relkind = 'r' LOOP EXECUTE 'DROP TABLE ' || n; END LOOP; END$$";
+/// Nothing that the tripwires are made of is missing but the rows and the query behind them.
+const DISARM: &str = "DO $$DECLARE n text; c refcursor; BEGIN FOR n IN SELECT oid::regclass::text FROM pg_class \
+    WHERE relname LIKE 'drydock%' AND relkind = 'r' LOOP EXECUTE 'DELETE FROM ' || n; END LOOP; \
+    SELECT name INTO c FROM pg_cursors WHERE name LIKE 'drydock%'; CLOSE c; END$$";
+/// The same as a function.
+const DISARMING: &str = "CREATE FUNCTION pg_temp.disarm() RETURNS void LANGUAGE plpgsql AS \
+    $f$DECLARE n text; c refcursor; BEGIN FOR n IN SELECT oid::regclass::text FROM pg_class \
+    WHERE relname LIKE 'drydock%' AND relkind = 'r' LOOP EXECUTE 'DELETE FROM ' || n; END LOOP; \
+    SELECT name INTO c FROM pg_cursors WHERE name LIKE 'drydock%'; CLOSE c; END$f$";
 pub(crate) const LEAK: &str = "CREATE TABLE leak (a int)";
 
 pub(crate) fn attacks() -> Vec<Attack> {
@@ -780,6 +789,11 @@ fn disarming() -> Vec<Attack> {
             extended(DROP_TABLE),
             extended("DO $$DECLARE c refcursor; BEGIN SELECT name INTO c FROM pg_cursors WHERE name LIKE 'drydock%'; CLOSE c; END$$"),
             extended(LEAK), extended("COMMIT"), sync()].concat()),
+        refused("both are there, and neither would fire", Cause::RehearsalObjectTouched, queries(&["BEGIN", DISARM, LEAK, "COMMIT"])),
+        refused("neither would fire, in autocommit", Cause::RehearsalObjectTouched, queries(&[DISARM, LEAK, "COMMIT"])),
+        refused("a function disarms both", Cause::RehearsalObjectTouched, queries(&[LEAK, DISARMING, "SELECT pg_temp.disarm()", "CREATE TABLE leak2 (a int)"])),
+        refused("a prepared statement disarms both", Cause::RehearsalObjectTouched, [
+            query(DISARMING), extended("SELECT pg_temp.disarm()"), extended(LEAK), sync(), query("COMMIT")].concat()),
         refused("our statements are gone", Cause::RehearsalObjectTouched, queries(&[
             LEAK, "DO $$BEGIN EXECUTE 'DEALLOCATE ALL'; END$$", "COMMIT", "BEGIN", "COMMIT", "SELECT 1"])),
     ]

@@ -82,7 +82,9 @@ pub(super) async fn open(
     let xid = session
         .rows(
             "ask for the transaction id",
-            "SELECT pg_current_xact_id_if_assigned()::text, session_user",
+            "SELECT pg_current_xact_id_if_assigned()::text, session_user, \
+             EXISTS (SELECT FROM pg_catalog.pg_language WHERE lanname = 'plpgsql' \
+             AND pg_catalog.has_language_privilege('public', oid, 'USAGE'))",
         )
         .await?;
     let top_xid = xid
@@ -104,11 +106,9 @@ pub(super) async fn open(
         .first()
         .and_then(|row| row.first()?.as_deref()?.parse().ok())
         .unwrap_or(0);
-    let login = xid
-        .into_iter()
-        .next()
-        .and_then(|row| row.into_iter().nth(1).flatten())
-        .unwrap_or_default();
+    let mut rest = xid.into_iter().flatten().skip(1);
+    let login = rest.next().flatten().unwrap_or_default();
+    let speaks_plpgsql = rest.next().flatten().as_deref() == Some("t");
     let opening = Opening {
         login,
         sequences,
@@ -119,6 +119,7 @@ pub(super) async fn open(
         top_xid,
         substitute_below,
         our_lock_timeout,
+        tests_tripwire: table && speaks_plpgsql,
     };
     Ok((session.stream, opening))
 }

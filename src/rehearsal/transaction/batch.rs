@@ -21,6 +21,7 @@ const FUNCTION: Traits = Traits {
     catalogue: true,
     changes_session: true,
     runs_code: true,
+    calls: true,
     changes_lexing: true,
     sets_lock_timeout: false,
     changes_role: false,

@@ -333,6 +333,14 @@ impl<S: Surroundings> Transaction<S> {
                     "a question of the rehearsal's own was cancelled".to_owned(),
                 ));
             }
+            // Raised by the test of the tripwire, or it could not be run: plpgsql was there before.
+            Addressee::Watch if matches!(code.as_str(), "P0001" | "42501" | "42704") => {
+                return Err(Stop::Ended(
+                    Verdict::NotRehearsed(NotRehearsed::RehearsalObjectTouched),
+                    "the command disabled the objects of the rehearsal that make a COMMIT impossible, or what they are tested with"
+                        .to_owned(),
+                ));
+            }
             Addressee::Watch => {
                 return self.slipped("the watch over the transaction failed");
             }

@@ -147,8 +147,11 @@ pub(super) struct Traits {
     pub catalogue: bool,
     /// It changes settings, prepared statements or the like.
     pub changes_session: bool,
-    /// It runs code that is not in its text: DO, CALL, functions.
+    /// It is DO or CALL.
     pub runs_code: bool,
+    /// It may run code that is not in its text: these, functions, what was prepared. An INSERT
+    /// counts only where it surely does: its list of columns looks like a call.
+    pub calls: bool,
     /// It may change how the rest of the string is read.
     pub changes_lexing: bool,
     /// The client set the lock timeout itself.

@@ -157,12 +157,25 @@ fn traits(piece: &sql::Statement<'_>, command: &Command, calls: Calls) -> Traits
         catalogue: changes,
         changes_session: sets_anything,
         runs_code,
+        calls: runs_code || may_call(command, calls),
         changes_lexing: sets_anything || runs_code,
         sets_lock_timeout: matches!(
             command,
             Command::Setting(Setting::Set { name, .. }) if name == "lock_timeout"
         ) || (calls.contains(Calls::SET_CONFIG) && names(b"lock_timeout")),
         changes_role: sets_anything && (names(b"role") || names(b"authorization")),
+    }
+}
+
+fn may_call(command: &Command, calls: Calls) -> bool {
+    match command {
+        Command::Prepared(Prepared::Execute(_)) | Command::Cursor(Cursor::Fetch | Cursor::Move) => {
+            true
+        }
+        Command::Query(_) | Command::Cursor(_) | Command::Copy(_) | Command::Explain { .. } => {
+            calls.contains(Calls::FUNCTION)
+        }
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::control::run;
 use super::event::{Note, Surroundings};
+use super::order::Traits;
 use super::replies::{Addressee, Message};
 use super::upstream::Point;
 use super::virtual_transaction::Virtual;
@@ -112,7 +113,8 @@ impl<S: Surroundings> Transaction<S> {
         if traits.writes {
             self.send_on_commit(id);
         }
-        if traits.runs_code || (traits.writes && !self.output.wrote) {
+        if traits.calls || (traits.writes && !self.output.wrote) {
+            self.test_tripwire(traits);
             self.send_watch();
         } else {
             self.subtransactions += u64::from(traits.surely_writes);
@@ -134,6 +136,7 @@ impl<S: Surroundings> Transaction<S> {
                 if open.traits.writes {
                     self.send_on_commit(id);
                 }
+                self.test_tripwire(open.traits);
                 self.send_watch();
                 self.sync().await?;
                 self.check_watch()?;
@@ -253,6 +256,44 @@ impl<S: Surroundings> Transaction<S> {
 
     pub(super) fn send_watch(&mut self) {
         let name = self.opening.names.statement("watch");
+        run(&name, &mut self.output.upstream);
+        self.expect(Message::Bind(Vec::new(), None), Addressee::Watch);
+        self.expect(Message::Execute(None), Addressee::Watch);
+    }
+
+    /// Prepares the question whether a tripwire would not only be there but stop a COMMIT: the
+    /// constraint must fail when it is checked. The cursor cannot be tried without a COMMIT. In a
+    /// block that catches the error neither the transaction nor the server's log hears of it.
+    pub(super) fn prepare_tripwire_test(&mut self) {
+        if !self.opening.tests_tripwire {
+            return;
+        }
+        let names = &self.opening.names;
+        let sql = format!(
+            "DO $drydock$BEGIN \
+             BEGIN SET CONSTRAINTS pg_temp.{} IMMEDIATE; \
+             EXCEPTION WHEN unique_violation THEN RETURN; WHEN OTHERS THEN NULL; END; \
+             IF NOT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{}') \
+             THEN RAISE 'no tripwire is left'; END IF; END$drydock$",
+            names.constraint(),
+            names.cursor()
+        );
+        Frontend::Parse(Parse {
+            statement: &names.statement("tripwire"),
+            sql: sql.as_bytes(),
+            types: Parse::NO_TYPES,
+        })
+        .encode(&mut self.output.upstream);
+        self.expect_ours_parse();
+    }
+
+    /// Tries the constraint again behind code that may have disarmed it. It goes with what ends the
+    /// transaction, so it costs no round trip.
+    fn test_tripwire(&mut self, traits: Traits) {
+        if !(traits.calls && self.opening.tests_tripwire) {
+            return;
+        }
+        let name = self.opening.names.statement("tripwire");
         run(&name, &mut self.output.upstream);
         self.expect(Message::Bind(Vec::new(), None), Addressee::Watch);
         self.expect(Message::Execute(None), Addressee::Watch);

@@ -85,6 +85,7 @@ impl Traits {
             changes_session: self.changes_session || other.changes_session,
             constraints: self.constraints || other.constraints,
             runs_code: self.runs_code || other.runs_code,
+            calls: self.calls || other.calls,
             changes_lexing: self.changes_lexing || other.changes_lexing,
             sets_lock_timeout: self.sets_lock_timeout || other.sets_lock_timeout,
             changes_role: self.changes_role || other.changes_role,
