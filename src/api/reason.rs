@@ -67,6 +67,8 @@ pub const POD_FORBIDDEN: &str = "PodForbidden";
 pub const UNSCHEDULABLE: &str = "Unschedulable";
 /// The API server refuses the Job.
 pub const JOB_REFUSED: &str = "JobRefused";
+/// An object of somebody else has the name of the Job, of its report or of what protects it.
+pub const NAME_TAKEN: &str = "NameTaken";
 
 /// The upgrade failed; the database is as it was before, or as rehearsed.
 pub const UPGRADE_FAILED: &str = "UpgradeFailed";

@@ -6,6 +6,7 @@
 mod apply;
 mod error;
 mod events;
+mod foreign;
 mod gather;
 mod http;
 mod last_seen;

@@ -20,7 +20,7 @@ pub use effect::{Decision, Effect};
 pub use pods::{RunPod, Step};
 pub use problem::Problem;
 pub use transition::{Severity, Transition, transitions};
-pub use world::{AppPod, Figures, GonePod, ObservedJob, StoredReport, World};
+pub use world::{AppPod, Figures, GonePod, KeptMap, ObservedJob, StoredReport, World};
 
 #[cfg(test)]
 mod model;

@@ -7,9 +7,11 @@ use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams, Precond
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-use super::{Context, ControllerError, error::chain};
-use crate::api::{FIELD_MANAGER, FINALIZER, GATE, Migration, RunPhase, UPGRADE_GATE, pod, run_id};
-use crate::operator::pipeline::{Decision, Effect, World, transitions};
+use super::{Context, ControllerError, error::chain, foreign};
+use crate::api::{
+    FIELD_MANAGER, FINALIZER, GATE, Migration, RunPhase, UPGRADE_GATE, pod, reason, run_id,
+};
+use crate::operator::pipeline::{Decision, Effect, Problem, World, transitions};
 use crate::operator::resources::{JobInput, disruption_budget, job, report_config_map};
 use crate::report::{Report, Summary};
 use crate::verdict::Verified;
@@ -119,16 +121,24 @@ async fn perform(
         }
         Effect::CreateUpgradeJob { evidence } => {
             let budget = disruption_budget(migration);
-            let created = api::<PodDisruptionBudget>(context, world)
-                .create(&post(), &budget)
-                .await;
-            if let Err(source) = created
-                && !is_conflict(&source)
-            {
-                return Err(ControllerError::Write {
-                    what: "the PodDisruptionBudget",
-                    source,
-                });
+            let budgets = api::<PodDisruptionBudget>(context, world);
+            match budgets.create(&post(), &budget).await {
+                Ok(_) => {}
+                Err(error) if is_conflict(&error) => {
+                    let name = budget.name_any();
+                    if let Some(problem) = foreign::has_name(budgets, &name, migration).await? {
+                        let Some(job) = intended(migration, RunPhase::Upgrade) else {
+                            return Ok(Acted::Nothing);
+                        };
+                        return Ok(refused(context, world, &job, problem));
+                    }
+                }
+                Err(source) => {
+                    return Err(ControllerError::Write {
+                        what: "the PodDisruptionBudget",
+                        source,
+                    });
+                }
             }
             create_job(context, world, migration, RunPhase::Upgrade, Some(evidence)).await
         }
@@ -147,7 +157,14 @@ async fn perform(
         }
         Effect::StoreReport { job, pod, summary } => {
             match store_report(context, world, job, pod, summary).await {
-                Ok(()) => Ok(Acted::Something),
+                Ok(None) => {
+                    context.memory.went_well(world, job);
+                    Ok(Acted::Something)
+                }
+                Ok(Some(problem)) => {
+                    context.memory.is_taken(world, job, problem);
+                    Ok(known(world.taken.contains_key(job)))
+                }
                 Err(why) => {
                     tracing::warn!(job, pod, why, "cannot fetch a report");
                     context.memory.could_not_fetch(world, job, why);
@@ -227,19 +244,25 @@ async fn create_job(
         evidence,
         record: run,
     });
-    match api::<Job>(context, world).create(&post(), &built).await {
-        Ok(_) => Ok(Acted::Something),
-        Err(error) if is_conflict(&error) => Ok(Acted::Something),
+    let jobs = api::<Job>(context, world);
+    match jobs.create(&post(), &built).await {
+        Ok(_) => {
+            context.memory.went_well(world, name);
+            Ok(Acted::Something)
+        }
+        Err(error) if is_conflict(&error) => {
+            let foreign = foreign::has_name(jobs, name, migration).await?;
+            Ok(foreign.map_or(Acted::Something, |problem| {
+                refused(context, world, name, problem)
+            }))
+        }
         // 403 by quota or admission, 400 and 422 by validation: said in the status, tried again.
         Err(kube::Error::Api(status)) if [400, 403, 422].contains(&status.code) => {
-            context
-                .memory
-                .was_refused(world, name, status.message.clone());
-            Ok(if world.refused.contains_key(name) {
-                Acted::InVain
-            } else {
-                Acted::Something
-            })
+            let problem = Problem {
+                reason: reason::JOB_REFUSED,
+                message: format!("the API server refuses it: {}", status.message),
+            };
+            Ok(refused(context, world, name, problem))
         }
         Err(source) => Err(ControllerError::Write {
             what: "a Job",
@@ -248,14 +271,34 @@ async fn create_job(
     }
 }
 
-/// Fetches the announced report from the witness's log and keeps it.
+fn intended(migration: &Migration, phase: RunPhase) -> Option<String> {
+    let run = migration.status.as_ref()?.run.as_ref()?;
+    Some(run.job(phase)?.name.clone())
+}
+
+/// The Job cannot be created for now: said in the status, tried again.
+fn refused(context: &Context, world: &World, job: &str, problem: Problem) -> Acted {
+    context.memory.was_refused(world, job, problem);
+    known(world.refused.contains_key(job))
+}
+
+/// What is news must be told first.
+fn known(known: bool) -> Acted {
+    if known {
+        Acted::InVain
+    } else {
+        Acted::Something
+    }
+}
+
+/// Fetches the announced report from the witness's log and keeps it; or says who has its name.
 async fn store_report(
     context: &Context,
     world: &World,
     job: &str,
     pod: &str,
     summary: &Summary,
-) -> Result<(), String> {
+) -> Result<Option<Problem>, String> {
     let log = api::<Pod>(context, world)
         .logs(
             pod,
@@ -278,9 +321,12 @@ async fn store_report(
         })?;
     let map = report_config_map(&world.migration, job, report.as_bytes(), summary)
         .map_err(|error| chain(&error))?;
-    match api::<ConfigMap>(context, world).create(&post(), &map).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_conflict(&error) => Ok(()),
+    let maps = api::<ConfigMap>(context, world);
+    match maps.create(&post(), &map).await {
+        Ok(_) => Ok(None),
+        Err(error) if is_conflict(&error) => foreign::has_name(maps, job, &world.migration)
+            .await
+            .map_err(|error| chain(&error)),
         Err(error) => Err(chain(&error)),
     }
 }
@@ -363,12 +409,13 @@ mod tests {
     use super::super::metrics::Metrics;
     use super::super::{events, gather};
     use super::*;
-    use crate::api::from_yaml;
+    use crate::api::{JobRecord, from_yaml};
     use crate::operator::pipeline::decide;
     use crate::operator::resources::OwnImage;
+    use crate::verdict::{EvidenceDigest, RollbackProof, Verdict};
 
-    /// An API server that lets pods be patched and answers everything else with `code`, and what
-    /// it was asked for.
+    /// An API server that lets pods be patched, where all objects are somebody else's, and which
+    /// answers everything else with `code`; and what it was asked for.
     fn server(code: u16) -> (Client, Arc<Mutex<Vec<String>>>) {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -380,7 +427,8 @@ mod tests {
                 log.lock()
                     .unwrap()
                     .push(format!("{method} {}", request.uri().path()));
-                let (code, answer) = if method == Method::PATCH && of_pods {
+                let (code, answer) = if method == Method::GET || method == Method::PATCH && of_pods
+                {
                     (200, json!({"metadata": {"name": "any"}}))
                 } else {
                     (
@@ -428,13 +476,18 @@ mod tests {
             kept: Vec::new(),
             unfetched: BTreeMap::new(),
             refused: BTreeMap::new(),
+            taken: BTreeMap::new(),
             gone: None,
             app_pods: Vec::new(),
         };
         let status = decide(&world).status;
         let run = status.run.clone().unwrap();
         let job = run.job(RunPhase::DryRun).unwrap().name.clone();
-        world.refused.insert(job, "exceeded quota".into());
+        let problem = Problem {
+            reason: reason::JOB_REFUSED,
+            message: "exceeded quota".into(),
+        };
+        world.refused.insert(job, problem);
         world.migration.status = Some(status);
         world
     }
@@ -475,5 +528,48 @@ mod tests {
             );
             assert_eq!(job, "POST /apis/batch/v1/namespaces/shop/jobs");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_somebody_else_has_is_told_once_and_then_tried_in_vain() {
+        let (client, asked) = server(409);
+        let context = context(client);
+        let mut world = world();
+        world.refused.clear();
+        let run = world.migration.status.as_mut().and_then(|s| s.run.as_mut());
+        run.unwrap().upgrade = Some(JobRecord::intended("up".into()));
+        let digest = EvidenceDigest::new("sha256:1");
+        let evidence =
+            Verified::check(&Verdict::Passed, RollbackProof::Verified, &digest, &digest).unwrap();
+        for (effect, objects) in [
+            (Effect::CreateDryRunJob, "jobs"),
+            (
+                Effect::CreateUpgradeJob { evidence },
+                "poddisruptionbudgets",
+            ),
+        ] {
+            let decision = Decision {
+                status: world.migration.status_or_default(),
+                effects: vec![effect],
+                requeue: None,
+            };
+            for acted in [Acted::Something, Acted::InVain] {
+                asked.lock().unwrap().clear();
+                assert_eq!(apply(&context, &world, &decision).await.unwrap(), acted);
+                let asked = asked.lock().unwrap().clone();
+                assert_eq!(asked.len(), 2, "{asked:?}");
+                assert!(asked[0].starts_with("POST "), "{asked:?}");
+                assert!(asked[0].ends_with(objects), "{asked:?}");
+                assert!(asked[1].starts_with("GET "), "{asked:?}");
+                world.refused = context.memory.refused(&world);
+                assert!(
+                    world
+                        .refused
+                        .values()
+                        .all(|why| why.reason == reason::NAME_TAKEN)
+                );
+            }
+        }
+        assert_eq!(world.refused.len(), 2);
     }
 }

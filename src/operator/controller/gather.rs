@@ -12,9 +12,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::foreign::is_owned;
 use super::{Context, ControllerError};
-use crate::api::{LABEL_MIGRATION, Migration};
-use crate::operator::pipeline::{AppPod, ObservedJob, Problem, StoredReport, World};
+use crate::api::{LABEL_MIGRATION, Migration, Run};
+use crate::operator::pipeline::{AppPod, KeptMap, ObservedJob, Problem, StoredReport, World};
 use crate::operator::resources::unpack_report;
 
 /// A pod that takes longer than this to be created, or to leave its first containers waiting, has a
@@ -32,7 +33,8 @@ type Key = (String, String);
 #[derive(Debug, Clone, Default)]
 struct Failures {
     unfetched: BTreeMap<String, (u32, String)>,
-    refused: BTreeMap<String, String>,
+    refused: BTreeMap<String, Problem>,
+    taken: BTreeMap<String, Problem>,
 }
 
 impl Memory {
@@ -47,15 +49,46 @@ impl Memory {
         entry.unfetched.insert(job.to_owned(), (tries + 1, why));
     }
 
-    pub(super) fn was_refused(&self, world: &World, job: &str, why: String) {
+    pub(super) fn was_refused(&self, world: &World, job: &str, why: Problem) {
         let mut failures = self.lock();
         let entry = failures.entry(key(world)).or_default();
         entry.refused.insert(job.to_owned(), why);
     }
 
-    fn of(&self, namespace: &str, name: &str) -> Failures {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.lock().get(&key).cloned().unwrap_or_default()
+    /// Somebody else has the name of the ConfigMap for that Job's report.
+    pub(super) fn is_taken(&self, world: &World, job: &str, why: Problem) {
+        let mut failures = self.lock();
+        let entry = failures.entry(key(world)).or_default();
+        entry.taken.insert(job.to_owned(), why);
+    }
+
+    /// What stood in the way of that Job, or of its report, does so no more.
+    pub(super) fn went_well(&self, world: &World, job: &str) {
+        if let Some(entry) = self.lock().get_mut(&key(world)) {
+            entry.refused.remove(job);
+            entry.taken.remove(job);
+        }
+    }
+
+    /// What is remembered about the Jobs of that run. The rest is forgotten.
+    fn of(&self, namespace: &str, name: &str, run: Option<&Run>) -> Failures {
+        let mut failures = self.lock();
+        let Some(entry) = failures.get_mut(&(namespace.to_owned(), name.to_owned())) else {
+            return Failures::default();
+        };
+        let of_run = |job: &String| run.is_some_and(|run| run.job_names().any(|name| name == job));
+        entry.unfetched.retain(|job, _| of_run(job));
+        entry.refused.retain(|job, _| of_run(job));
+        entry.taken.retain(|job, _| of_run(job));
+        entry.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn refused(&self, world: &World) -> BTreeMap<String, Problem> {
+        let status = world.migration.status.as_ref();
+        let run = status.and_then(|status| status.run.as_ref());
+        let (namespace, name) = key(world);
+        self.of(&namespace, &name, run).refused
     }
 
     fn forget(&self, namespace: &str, name: &str) {
@@ -119,6 +152,7 @@ pub(super) async fn gather(
     let run = migration.status.as_ref().and_then(|s| s.run.as_ref());
     let wanted: Vec<String> = kept
         .iter()
+        .filter(|map| is_owned(&map.metadata, &migration))
         .map(ResourceExt::name_any)
         .filter(|kept| run.is_some_and(|run| run.job_names().any(|name| name == kept)))
         .collect();
@@ -135,23 +169,24 @@ pub(super) async fn gather(
         .and_then(|upgrade| upgrade.pod.as_deref())
         .filter(|uid| pods.iter().all(|pod| pod.uid().as_deref() != Some(*uid)));
     let gone = context.last_seen.of(namespace, name, awaited);
-    let failures = context.memory.of(namespace, name);
+    let failures = context.memory.of(namespace, name, run);
     Ok(Some(World {
         now,
         jobs: observed,
         reports,
         kept: kept
             .iter()
-            .map(|map| {
-                let created = map.creation_timestamp();
-                (
-                    map.name_any(),
-                    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-                )
+            .map(|map| KeptMap {
+                name: map.name_any(),
+                created: map
+                    .creation_timestamp()
+                    .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+                owned: is_owned(&map.metadata, &migration),
             })
             .collect(),
         unfetched: failures.unfetched,
         refused: failures.refused,
+        taken: failures.taken,
         gone,
         app_pods: pods.iter().filter_map(AppPod::read).collect(),
         migration,

@@ -20,6 +20,9 @@ const FETCHES: u32 = 6;
 /// together with the Migration is there by then.
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
+/// How often is tried again what the API server refuses. It says nothing when it would not any more.
+pub(super) const SLOWLY: Duration = Duration::from_secs(10);
+
 /// How long after its time a pod that is being deleted may still be there. Its node then does not
 /// answer, and the Job waits for it for ever.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
@@ -327,6 +330,11 @@ fn witnessed(
         return Looked::Going(None);
     }
     let mut outcome = outcome_of(world, phase, summary);
+    let store = || Effect::StoreReport {
+        job: record.name.clone(),
+        pod: pod.name.clone(),
+        summary: summary.clone(),
+    };
     match kept(world, &record.name, summary) {
         Kept::Yes(report) => {
             outcome.report = Some(report.digest.clone());
@@ -339,12 +347,16 @@ fn witnessed(
                 ));
             }
         }
+        Kept::Taken(problem) => {
+            next.effects.push(store());
+            next.wake(SLOWLY);
+            return Looked::Going(Some(Obstacle {
+                problem,
+                lasting: true,
+            }));
+        }
         Kept::NotYet(tries) => {
-            next.effects.push(Effect::StoreReport {
-                job: record.name.clone(),
-                pod: pod.name.clone(),
-                summary: summary.clone(),
-            });
+            next.effects.push(store());
             if tries > 0 {
                 next.wake(Duration::from_millis(250 << tries.min(4)));
             }
@@ -394,6 +406,7 @@ fn same_image(one: &str, other: &str) -> bool {
 enum Kept<'a> {
     Yes(&'a StoredReport),
     NotYet(u32),
+    Taken(Problem),
     Never(String),
 }
 
@@ -403,10 +416,11 @@ fn kept<'a>(world: &'a World, job: &str, summary: &Summary) -> Kept<'a> {
             Kept::Yes(report)
         }
         Some(_) => Kept::Never("the report that is kept under this name is another one".to_owned()),
-        None => match world.unfetched.get(job) {
-            Some((tries, why)) if *tries >= FETCHES => Kept::Never(why.clone()),
-            Some((tries, _)) => Kept::NotYet(*tries),
-            None => Kept::NotYet(0),
+        None => match (world.taken.get(job), world.unfetched.get(job)) {
+            (_, Some((tries, why))) if *tries >= FETCHES => Kept::Never(why.clone()),
+            (Some(problem), _) => Kept::Taken(problem.clone()),
+            (None, Some((tries, _))) => Kept::NotYet(*tries),
+            (None, None) => Kept::NotYet(0),
         },
     }
 }

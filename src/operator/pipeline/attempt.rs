@@ -142,7 +142,7 @@ fn latest_attempt(world: &World, input: &InputDigest) -> u32 {
         .jobs
         .iter()
         .map(|job| job.name.as_str())
-        .chain(world.kept.iter().map(|(name, _)| name.as_str()));
+        .chain(world.kept.iter().map(|map| map.name.as_str()));
     let migration = name_of(world);
     names
         .filter_map(|name| {

@@ -1,8 +1,6 @@
 //! The decision.
 
-use std::time::Duration;
-
-use super::advance::{Held, Next, Obstacle, Stage, advance, is_busy, verified};
+use super::advance::{Held, Next, Obstacle, SLOWLY, Stage, advance, is_busy, verified};
 use super::attempt::{
     Again, again, begin, busy, has_evidence, landed_elsewhere, may_have_landed, upgrade_again,
 };
@@ -263,7 +261,7 @@ fn create(world: &World, next: &mut Next, phase: RunPhase) -> Standing {
     }
     let refusal = world.refused.get(name).cloned();
     if refusal.is_some() {
-        next.wake(Duration::from_secs(10));
+        next.wake(SLOWLY);
     }
     match phase {
         RunPhase::DryRun => next.effects.push(Effect::CreateDryRunJob),
@@ -275,7 +273,7 @@ fn create(world: &World, next: &mut Next, phase: RunPhase) -> Standing {
         },
     }
     match (refusal, phase) {
-        (Some(message), phase) => Standing::JobRefused { phase, message },
+        (Some(problem), phase) => Standing::JobRefused { phase, problem },
         (None, RunPhase::DryRun) => Standing::DryRunning { obstacle: None },
         (None, RunPhase::Upgrade) => Standing::Upgrading {
             obstacle: None,
@@ -443,12 +441,13 @@ fn forget_old_reports(world: &World, next: &mut Next) {
     let mut old: Vec<_> = world
         .kept
         .iter()
-        .filter(|(name, _)| !needed.contains(&name.as_str()))
+        .filter(|map| map.owned && !needed.contains(&map.name.as_str()))
         .collect();
-    old.sort_by_key(|(_, created)| std::cmp::Reverse(*created));
-    for (name, _) in old.into_iter().skip(REPORTS) {
-        next.effects
-            .push(Effect::DeleteReport { name: name.clone() });
+    old.sort_by_key(|map| std::cmp::Reverse(map.created));
+    for map in old.into_iter().skip(REPORTS) {
+        next.effects.push(Effect::DeleteReport {
+            name: map.name.clone(),
+        });
     }
 }
 

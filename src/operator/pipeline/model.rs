@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    AppPod, Decision, Effect, Figures, GonePod, ObservedJob, RunPod, Step, StoredReport, World,
-    decide,
+    AppPod, Decision, Effect, Figures, GonePod, KeptMap, ObservedJob, Problem, RunPod, Step,
+    StoredReport, World, decide,
 };
 use crate::api::{
     FINALIZER, LABEL_PHASE, Migration, MigrationStatus, RETRY_ANNOTATION, RunPhase, condition,
@@ -48,7 +48,10 @@ pub(super) struct Cluster {
     pub(super) gone: Option<GonePod>,
     pub(super) app_pods: Vec<AppPod>,
     pub(super) reports: BTreeMap<String, StoredReport>,
-    pub(super) refused: BTreeMap<String, String>,
+    pub(super) refused: BTreeMap<String, Problem>,
+    taken: BTreeMap<String, Problem>,
+    /// ConfigMaps with the Migration's label that somebody else made.
+    pub(super) others_maps: Vec<KeptMap>,
     unfetched: BTreeMap<String, (u32, String)>,
     /// What the next dry runs and upgrades do; a pass when nothing is said.
     pub(super) dry_runs: VecDeque<Going>,
@@ -58,7 +61,10 @@ pub(super) struct Cluster {
     pub(super) upgrades_started: Vec<String>,
     /// Upgrades whose command may still run somewhere.
     pub(super) at_large: Vec<String>,
-    pub(super) refuse_jobs: Option<String>,
+    /// Why no Job can be created.
+    pub(super) refuse_jobs: Option<Problem>,
+    /// Why no report can be kept.
+    pub(super) refuse_reports: Option<Problem>,
     uids: u32,
 }
 
@@ -83,6 +89,8 @@ impl Cluster {
             app_pods: Vec::new(),
             reports: BTreeMap::new(),
             refused: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            others_maps: Vec::new(),
             unfetched: BTreeMap::new(),
             dry_runs: VecDeque::new(),
             upgrades: VecDeque::new(),
@@ -90,6 +98,7 @@ impl Cluster {
             upgrades_started: Vec::new(),
             at_large: Vec::new(),
             refuse_jobs: None,
+            refuse_reports: None,
             uids: 0,
         }
     }
@@ -109,10 +118,16 @@ impl Cluster {
             kept: self
                 .reports
                 .keys()
-                .map(|name| (name.clone(), self.now))
+                .map(|name| KeptMap {
+                    name: name.clone(),
+                    created: self.now,
+                    owned: true,
+                })
+                .chain(self.others_maps.clone())
                 .collect(),
             unfetched: self.unfetched.clone(),
             refused: self.refused.clone(),
+            taken: self.taken.clone(),
             gone: self.gone.clone(),
             app_pods: self.app_pods.clone(),
         }
@@ -157,17 +172,22 @@ impl Cluster {
         acts > 0
     }
 
-    /// Reconciles until there is nothing to do. The refusal of a Job is tried again for ever.
+    /// Reconciles until there is nothing to do. What is refused is tried again for ever.
     pub(super) fn settle(&mut self) {
         for _ in 0..50 {
-            if !self.reconcile(usize::MAX) || self.refuse_jobs.is_some() {
-                if self.refuse_jobs.is_some() {
-                    self.reconcile(usize::MAX);
-                }
+            if !self.reconcile(usize::MAX) {
+                return;
+            }
+            if self.is_refused() {
+                self.reconcile(usize::MAX);
                 return;
             }
         }
         panic!("does not come to rest: {:#?}", decide(&self.world()));
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refuse_jobs.is_some() || self.refuse_reports.is_some()
     }
 
     /// Lets everybody act until nothing changes any more.
@@ -177,7 +197,7 @@ impl Cluster {
             let before = self.jobs.clone();
             self.kubelet();
             self.sleep(2);
-            let waits = decide(&self.world()).requeue.is_some() && self.refuse_jobs.is_none();
+            let waits = decide(&self.world()).requeue.is_some() && !self.is_refused();
             if before == self.jobs && !waits {
                 break;
             }
@@ -318,6 +338,11 @@ impl Cluster {
                     *entry = (entry.0 + 1, "no answer from the node".into());
                     return;
                 }
+                if let Some(why) = &self.refuse_reports {
+                    self.taken.insert(job, why.clone());
+                    return;
+                }
+                self.taken.remove(&job);
                 let run = self.status().run.unwrap();
                 let upgrade = run
                     .upgrade
@@ -353,6 +378,7 @@ impl Cluster {
             self.refused.insert(name, why.clone());
             return;
         }
+        self.refused.remove(&name);
         if self.jobs.iter().any(|job| job.name == name) {
             return;
         }

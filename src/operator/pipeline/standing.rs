@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::advance::Obstacle;
+use super::problem::Problem;
 use super::world::World;
 use crate::api::{
     MigrationStatus, Outcome, Phase, RELEASE_ANNOTATION, RETRY_ANNOTATION, Run, RunPhase,
@@ -29,8 +30,8 @@ pub(super) enum Standing {
     UpgradeEnded { outcome: Outcome, superseded: bool },
     /// Another run holds the database.
     Busy { phase: RunPhase, outcome: Outcome },
-    /// The API server refuses the Job.
-    JobRefused { phase: RunPhase, message: String },
+    /// The Job cannot be created.
+    JobRefused { phase: RunPhase, problem: Problem },
     /// Nothing is pending on top of an upgrade that landed elsewhere than predicted.
     NotAccepted(Unaccepted),
     /// The image is released.
@@ -272,14 +273,14 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
             ),
             ..base
         },
-        Standing::JobRefused { phase, message } => Words {
+        Standing::JobRefused { phase, problem } => Words {
             phase: Phase::Stalled,
             stalled: true,
-            reason: reason::JOB_REFUSED.to_owned(),
+            reason: problem.reason.to_owned(),
             message: format!(
-                "the API server refuses the Job {}: {}; it is tried again every 10 seconds; to see the Migration: {}",
+                "the Job {} cannot be created: {}; it is tried again every 10 seconds; to see the Migration: {}",
                 job_of(run, *phase),
-                sentence(message),
+                sentence(&problem.message),
                 see.describe
             ),
             ..base
@@ -324,11 +325,19 @@ fn hindered(
         reconciling: !obstacle.lasting,
         stalled: obstacle.lasting,
         reason: obstacle.problem.reason.to_owned(),
-        message: format!(
-            "the pod of the Job {job} cannot start: {}; it goes on by itself once this is mended; to see the pod: {}",
-            sentence(&obstacle.problem.message),
-            see.pods(job)
-        ),
+        message: if obstacle.problem.reason == reason::NAME_TAKEN {
+            format!(
+                "the report of the Job {job} cannot be kept: {}; it is tried again every 10 seconds; to see the Migration: {}",
+                sentence(&obstacle.problem.message),
+                see.describe
+            )
+        } else {
+            format!(
+                "the pod of the Job {job} cannot start: {}; it goes on by itself once this is mended; to see the pod: {}",
+                sentence(&obstacle.problem.message),
+                see.pods(job)
+            )
+        },
         ..base
     }
 }

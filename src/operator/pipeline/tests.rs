@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::model::{Cluster, Going, V1, V2};
-use super::{GonePod, decide, transitions};
+use super::{GonePod, KeptMap, Problem, decide, transitions};
 use crate::api::{Phase, RELEASE_ANNOTATION, RunPhase, condition, reason};
 use crate::verdict::{Budget, Environment, NotRehearsed, UpgradeFailure, Verdict};
 
@@ -428,14 +428,92 @@ fn a_pod_that_cannot_start_is_named_at_once_a_standstill_soon_and_goes_on_when_m
 #[test]
 fn a_job_that_the_api_server_refuses_is_said_and_tried_again() {
     let mut cluster = Cluster::new();
-    cluster.refuse_jobs = Some("exceeded quota: jobs".into());
+    cluster.refuse_jobs = Some(Problem {
+        reason: reason::JOB_REFUSED,
+        message: "exceeded quota: jobs".into(),
+    });
     cluster.settle();
     assert_eq!(cluster.reason(), reason::JOB_REFUSED);
     assert!(decide(&cluster.world()).requeue.is_some());
     cluster.refuse_jobs = None;
-    cluster.refused.clear();
     cluster.run();
     assert_eq!(released(&cluster), [V1]);
+}
+
+fn taken(what: &str) -> Option<Problem> {
+    Some(Problem {
+        reason: reason::NAME_TAKEN,
+        message: format!("{what} exists already and is not this Migration's"),
+    })
+}
+
+/// The events that the controller tells while it looks again and again.
+fn told(cluster: &mut Cluster, times: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    for _ in 0..times {
+        let before = cluster.status();
+        cluster.reconcile(usize::MAX);
+        let news = transitions(&before, &cluster.status());
+        told.extend(news.into_iter().map(|news| news.reason));
+    }
+    told
+}
+
+#[test]
+fn a_job_of_somebody_else_in_the_way_is_said_once_and_waited_for() {
+    let mut cluster = Cluster::new();
+    cluster.refuse_jobs = taken("the Job orders-dryrun-1");
+    let news = told(&mut cluster, 5);
+    assert_eq!(news, [reason::DRY_RUN_IN_PROGRESS, reason::NAME_TAKEN]);
+    assert_eq!(cluster.reason(), reason::NAME_TAKEN);
+    assert!(cluster.is(condition::STALLED));
+    let decision = decide(&cluster.world());
+    assert_eq!(decision.requeue, Some(std::time::Duration::from_secs(10)));
+    cluster.refuse_jobs = None;
+    cluster.run();
+    assert_eq!(job_names(&cluster), ["orders-dryrun 1", "orders-upgrade 1"]);
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[rstest]
+fn a_config_map_of_somebody_else_in_the_way_of_a_report_loses_nothing(
+    #[values(RunPhase::DryRun, RunPhase::Upgrade)] phase: RunPhase,
+) {
+    let mut cluster = Cluster::new();
+    while !cluster.jobs.iter().any(|job| job.phase == Some(phase)) {
+        cluster.kubelet();
+        cluster.settle();
+    }
+    cluster.refuse_reports = taken("the ConfigMap orders-1");
+    for _ in 0..20 {
+        cluster.kubelet();
+        cluster.settle();
+        cluster.sleep(10);
+    }
+    assert_eq!(cluster.reason(), reason::NAME_TAKEN);
+    assert!(cluster.is(condition::STALLED));
+    assert_eq!(told(&mut cluster, 3), [""; 0]);
+    let decision = decide(&cluster.world());
+    assert_eq!(decision.requeue, Some(std::time::Duration::from_secs(10)));
+    assert_eq!(released(&cluster), [""; 0]);
+    cluster.refuse_reports = None;
+    cluster.run();
+    assert_eq!(job_names(&cluster), ["orders-dryrun 1", "orders-upgrade 1"]);
+    assert_eq!(cluster.reason(), reason::UPGRADED);
+}
+
+#[test]
+fn config_maps_of_somebody_else_are_never_deleted() {
+    let mut cluster = Cluster::new();
+    cluster.others_maps = (0..20)
+        .map(|n| KeptMap {
+            name: format!("settings-{n}"),
+            created: cluster.now,
+            owned: false,
+        })
+        .collect();
+    cluster.run();
+    assert_eq!(decide(&cluster.world()).effects, vec![]);
 }
 
 #[test]

@@ -24,13 +24,15 @@ pub struct World {
     pub jobs: Vec<ObservedJob>,
     /// The stored reports of the present run by the name of their Job.
     pub reports: BTreeMap<String, StoredReport>,
-    /// All ConfigMaps with reports of this Migration, and when they were created.
-    pub kept: Vec<(String, Timestamp)>,
+    /// All ConfigMaps with the Migration's label, whoever owns them.
+    pub kept: Vec<KeptMap>,
     /// How often, since the controller started, the report of a Job could not be fetched and
     /// stored, and why the last time.
     pub unfetched: BTreeMap<String, (u32, String)>,
-    /// Jobs that the API server refused to create, and its words.
-    pub refused: BTreeMap<String, String>,
+    /// Jobs that could not be created, and why.
+    pub refused: BTreeMap<String, Problem>,
+    /// Jobs whose report cannot be kept while somebody else has the name of its ConfigMap.
+    pub taken: BTreeMap<String, Problem>,
     /// The pod of the run's upgrade as a watch saw it, when it is not there any more.
     pub gone: Option<GonePod>,
     /// The application's pods with the Migration's label.
@@ -71,6 +73,17 @@ pub struct ObservedJob {
     /// Why its pod cannot be created or started, read from events. Only looked for when its
     /// containers do not say it.
     pub event: Option<Problem>,
+}
+
+/// A ConfigMap, mostly one with a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptMap {
+    /// Its name, which is that of its Job.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether this very Migration owns it.
+    pub owned: bool,
 }
 
 /// A report as it is kept in its ConfigMap.

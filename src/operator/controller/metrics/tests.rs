@@ -45,6 +45,7 @@ fn world(status: &MigrationStatus) -> World {
         kept: Vec::new(),
         unfetched: BTreeMap::new(),
         refused: BTreeMap::new(),
+        taken: BTreeMap::new(),
         gone: None,
         app_pods: Vec::new(),
     }
