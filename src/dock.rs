@@ -13,6 +13,7 @@ pub mod files;
 pub mod lease;
 pub mod link;
 pub mod local;
+mod moment;
 pub mod plan;
 pub mod pod;
 pub mod record;

@@ -7,7 +7,7 @@ mod postgres;
 #[path = "cli/program.rs"]
 mod program;
 
-use drydock::report::Phase;
+use drydock::report::{Phase, Report};
 use drydock::verdict::{UpgradeFailure, Verdict};
 use postgres::Server;
 use program::{Done, drydock};
@@ -45,6 +45,54 @@ fn a_migration_that_fails_in_the_rehearsal_is_never_applied() {
     .expect(1);
     assert_eq!(done.stdout.lines().count(), 1, "{done}");
     assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn a_definition_that_holds_the_time_at_which_it_was_written_is_reported_and_is_no_divergence() {
+    for major in [13, 18] {
+        let database = Server::shared_of(major).database();
+        database.psql("CREATE TABLE orders (id int)");
+        let done = run(
+            &database.url,
+            "psql \"$DATABASE_URL\" -Xq -v ON_ERROR_STOP=1 -c \"SET timezone = 'Asia/Kathmandu'\" \
+             -c \"ALTER TABLE orders ADD at timestamptz DEFAULT 'now', ADD here timestamp DEFAULT 'now',
+                    ADD clock time DEFAULT 'now', ADD day date DEFAULT 'today', ADD fine timestamptz DEFAULT now()\" \
+             -c \"CREATE VIEW recent AS SELECT * FROM orders WHERE at > 'now'::timestamptz\"",
+        )
+        .expect(0);
+        let report = done.report();
+        assert_eq!(report.phase, Phase::Upgrade, "{major}");
+        assert!(report.message.contains("but for the time"), "{done}");
+        let rehearsal = done.stdout.lines().next().unwrap();
+        let rehearsal: Report = serde_json::from_str(rehearsal).unwrap();
+        let found = rehearsal
+            .findings
+            .iter()
+            .find(|it| it.code == "DefinedByTheMoment")
+            .unwrap_or_else(|| panic!("{major}: {done}"));
+        for named in ["orders.at", "orders.here", "orders.clock", "public.recent"] {
+            assert!(found.message.contains(named), "{major}: {}", found.message);
+        }
+        assert!(!found.message.contains("orders.fine"), "{}", found.message);
+    }
+}
+
+#[test]
+fn another_time_than_that_of_the_upgrade_is_a_divergence() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE orders (id int)");
+    // The first run is the rehearsal.
+    let folder = tempfile::tempdir().unwrap();
+    let done = run(
+        &database.url,
+        &format!(
+            "cd {}; if mkdir once; then at=now; else at=2001-01-01; fi; \
+             psql \"$DATABASE_URL\" -Xqc \"ALTER TABLE orders ADD at timestamptz DEFAULT '$at'\"",
+            folder.path().display()
+        ),
+    )
+    .expect(9);
+    assert_eq!(done.report().verdict, Verdict::UpgradeDiverged);
 }
 
 #[test]

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
 use super::record::Said;
 use super::tool::Tool;
 use super::trouble::{asking, with_the_lock, witnessing};
-use crate::postgres::ask::{Ask, AskError};
+use crate::postgres::ask::{Ask, AskError, one};
 use crate::postgres::{catalog, version_table, wait};
 use crate::report::{Database, Prediction};
-use crate::schema::{Difference, Fingerprint, Scope, Snapshot, State};
+use crate::schema::{Difference, Fingerprint, Scope, Snapshot, Span, State};
 use crate::witness;
 
 /// How long reading before a run may wait for a lock: a rehearsal is open meanwhile.
@@ -94,15 +95,19 @@ impl Before {
             let major = self.database.major;
             let after = catalog::since(asker, major, &self.snapshot, &self.mark).await?;
             let predicted = state(asker, &after, &self.version_tables).await?;
-            Ok((after, predicted))
+            // Inside the transaction `now()` is its beginning, as for the command.
+            let began = time(asker, "now()").await?;
+            let during = began.zip(time(asker, "clock_timestamp()").await?);
+            Ok((after, predicted, during))
         };
-        let (after, predicted) = reading
+        let (after, predicted, during) = reading
             .await
             .map_err(|error: AskError| asking("read the predicted schema", &error))?;
         Ok(Prediction {
             before: self.state.clone(),
             predicted,
             difference: Difference::between(&self.snapshot, &after),
+            during: during.map(|(from, to)| Span { from, to }),
         })
     }
 }
@@ -119,6 +124,22 @@ pub(super) async fn read(
     let snapshot = catalog::snapshot(asker, major).await?;
     let state = state(asker, &snapshot, version_tables).await?;
     Ok((snapshot, state))
+}
+
+/// A time of the server's; `None` when it has no sense.
+///
+/// # Errors
+/// When the server does not answer.
+pub(super) async fn time(
+    asker: &mut impl Ask,
+    function: &str,
+) -> Result<Option<Timestamp>, AskError> {
+    let sql = format!("SELECT (extract(epoch FROM pg_catalog.{function}) * 1000000)::bigint");
+    let micros = one(asker, "the time", &sql).await?;
+    Ok(micros
+        .parse()
+        .ok()
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok()))
 }
 
 async fn state(

@@ -80,6 +80,7 @@ pub fn upgrade(
         before: after.before,
         predicted: after.state,
         difference: after.difference,
+        during: after.during,
     });
     report
 }

@@ -11,6 +11,7 @@ use super::command::Command;
 use super::console::{Console, Step};
 use super::lease::Lease;
 use super::link::{Ended, How, Sidecar, Start};
+use super::moment;
 use super::plan::Plan;
 use super::record::{DryRun, Rehearsed, Run, Said};
 use super::timeouts;
@@ -105,6 +106,9 @@ impl Stage<'_> {
             record.ended.as_ref().map_or(0, |ended| ended.millis),
             &record.rehearsal.statements,
         ));
+        record
+            .findings
+            .extend(record.prediction.as_ref().and_then(moment::finding));
         Ok((before, record))
     }
 

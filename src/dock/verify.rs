@@ -14,7 +14,7 @@ use crate::postgres::identity;
 use crate::postgres::url::Target;
 use crate::postgres::wait;
 use crate::report::{Database, Ledger, RunId, Witnessed};
-use crate::schema::{Difference, Scope};
+use crate::schema::{Difference, Scope, Span};
 use crate::witness::{self, Facts};
 
 /// How long a server that cannot be reached is tried again.
@@ -71,7 +71,14 @@ pub async fn after(
         Ok(read) => read,
         Err(error) => return Err(with_the_lock(&mut client, chain(&error), &error).await),
     };
+    let now = before::time(&mut client, "clock_timestamp()")
+        .await
+        .map_err(|error| chain(&error))?;
     Ok(After {
+        during: now.map(|to| Span {
+            from: before.witness.taken,
+            to,
+        }),
         before: before.state.clone(),
         state,
         difference: Difference::between(&before.snapshot, &snapshot),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, Ledger, Statement, Witnessed};
-use crate::schema::{Difference, State};
+use crate::schema::{Difference, Span, State};
 use crate::verdict::Verdict;
 
 /// The version of the document's format. Readers refuse a greater one.
@@ -56,6 +56,9 @@ pub struct Prediction {
     pub predicted: State,
     /// What changed between the two.
     pub difference: Difference,
+    /// When, by the server's clock: definitions may hold that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub during: Option<Span>,
 }
 
 /// One run, whole.

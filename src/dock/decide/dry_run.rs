@@ -320,6 +320,7 @@ mod tests {
             before: state.clone(),
             predicted: state,
             difference: Difference::default(),
+            during: None,
         }
     }
 

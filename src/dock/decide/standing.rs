@@ -80,6 +80,7 @@ mod tests {
             before,
             predicted,
             difference: Difference::default(),
+            during: None,
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::words;
 use crate::dock::link::How;
+use crate::dock::moment;
 use crate::dock::record::{Said, Upgrade};
 use crate::report::Prediction;
-use crate::schema::{Change, Difference, ObjectId, Scope, Snapshot, State};
+use crate::schema::{Change, Difference, ObjectId, Scope, Snapshot, Span, State};
 use crate::verdict::{Environment, UpgradeFailure, Verdict};
 
 /// The database after the upgrade.
@@ -20,6 +21,8 @@ pub struct After {
     pub difference: Difference,
     /// Of what it shares with its surroundings, how it is.
     pub environment: Snapshot,
+    /// From before the command was started until this was read.
+    pub during: Option<Span>,
 }
 
 /// Decides. `predicted` is the dry run's evidence, `after` what was read once the command had
@@ -91,7 +94,12 @@ fn landed(predicted: &Prediction, after: &After) -> Said {
     if unlike.is_empty() {
         return Said::new(
             Verdict::Passed,
-            "the database is exactly in the state that was rehearsed",
+            if differs_in_times(predicted, after) {
+                "the database is in the state that was rehearsed, but for the time at which \
+                 statements ran, which is part of what they defined"
+            } else {
+                "the database is exactly in the state that was rehearsed"
+            },
         );
     }
     Said::new(
@@ -154,12 +162,17 @@ fn unlike(predicted: &Prediction, after: &After) -> Vec<String> {
                 id.identity,
                 participle(change)
             )),
-            Some(other) if other != change => found.push(format!(
-                "{} {} was {} otherwise than predicted",
-                id.kind,
-                id.identity,
-                participle(other)
-            )),
+            Some(other)
+                if *other != *change
+                    && !moment::same(change, predicted.during, other, after.during) =>
+            {
+                found.push(format!(
+                    "{} {} was {} otherwise than predicted",
+                    id.kind,
+                    id.identity,
+                    participle(other)
+                ))
+            }
             Some(_) => {}
         }
     }
@@ -187,6 +200,15 @@ fn unlike(predicted: &Prediction, after: &After) -> Vec<String> {
         }
     }
     found
+}
+
+fn differs_in_times(predicted: &Prediction, after: &After) -> bool {
+    let happened: BTreeMap<_, _> = after.difference.iter().collect();
+    predicted.difference.iter().any(|(id, change)| {
+        happened.get(id).is_some_and(|other| {
+            *other != change && moment::same(change, predicted.during, other, after.during)
+        })
+    })
 }
 
 fn is_environment(id: &ObjectId) -> bool {
@@ -266,6 +288,7 @@ mod tests {
             before: state(&before, "a"),
             predicted: state(&predicted, "b"),
             difference: Difference::between(&before, &predicted),
+            during: None,
         }
     }
 
@@ -276,6 +299,7 @@ mod tests {
             state: state(&now, version),
             difference: Difference::between(&snapshot(&[]), &now),
             environment: Snapshot::default(),
+            during: None,
         }
     }
 
@@ -371,6 +395,7 @@ mod tests {
                 before: state(&snapshot(&[]), "a"),
                 predicted: state(&snapshot(&[("t.note", "1")]), "b"),
                 difference: Difference::between(&before, &predicted),
+                during: None,
             };
             let (then, now) = (with_roles(then, false), with_roles(now, true));
             let after = After {
@@ -378,6 +403,7 @@ mod tests {
                 state: state(&snapshot(&[("t.note", "1")]), "b"),
                 difference: Difference::between(&then, &now),
                 environment: now.scoped(Scope::Environment),
+                during: None,
             };
             let said = upgrade(&record(How::Exited { code: 0 }), &prediction, Ok(&after));
             assert_eq!(said.verdict, Verdict::Passed, "{what}: {}", said.message);
@@ -391,6 +417,7 @@ mod tests {
             before: state(&snapshot(&[]), "a"),
             predicted: state(&snapshot(&[("t.note", "1")]), "b"),
             difference: Difference::between(&snapshot(&[]), &predicted),
+            during: None,
         };
         let none: &[(&str, &str)] = &[];
         for (now, named) in [
@@ -403,6 +430,7 @@ mod tests {
                 state: state(&snapshot(&[("t.note", "1")]), "b"),
                 difference: Difference::between(&snapshot(&[]), &now),
                 environment: now.scoped(Scope::Environment),
+                during: None,
             };
             let said = upgrade(&record(How::Exited { code: 0 }), &prediction, Ok(&after));
             assert_eq!(said.verdict, Verdict::UpgradeDiverged);
