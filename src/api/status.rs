@@ -50,9 +50,9 @@ pub struct MigrationStatus {
     /// Images whose migration was applied. Their pods may start, restart and scale.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub released: Vec<Released>,
-    /// The latest upgrade that left the database in a state that no dry run had predicted, until
-    /// another one lands as predicted or a person releases an image by hand. Meanwhile nothing is
-    /// released because nothing is pending.
+    /// The latest upgrade that left the database in a state that no dry run had predicted, or nobody
+    /// knows where, until another one lands as predicted or a person releases an image by hand.
+    /// Meanwhile nothing is released because nothing is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unaccepted: Option<Unaccepted>,
     /// The value of the retry annotation that was last acted on.
@@ -60,16 +60,21 @@ pub struct MigrationStatus {
     pub handled_retry: Option<String>,
 }
 
-/// An upgrade that landed elsewhere than predicted.
+/// An upgrade that landed elsewhere than predicted, or nobody knows where.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unaccepted {
     /// The image that was upgraded to.
     pub image: String,
-    /// `UpgradeDiverged` or `UpgradePartial`.
+    /// `UpgradeDiverged`, `UpgradePartial`, `UpgradeUnknown` or `EvidenceLost`.
     pub reason: String,
     /// What was found.
     pub message: String,
+    /// The digest of the state that it should have reached, when it may have: a dry run that finds
+    /// nothing pending in just that state shows that it did. Absent when it would show nothing,
+    /// because the state before was the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<String>,
 }
 
 /// A Migration's state in one word.

@@ -122,6 +122,13 @@ pub(super) fn landed_elsewhere(outcome: &Outcome) -> bool {
     [reason::UPGRADE_DIVERGED, reason::UPGRADE_PARTIAL].contains(&outcome.reason.as_str())
 }
 
+/// Whether nobody knows in which state an upgrade that ended with this reason left the database.
+/// `Environment` and `Interrupted` are not
+/// among these: an upgrade that ends like that has not started its command.
+pub(super) fn is_in_doubt(upgrade: &str) -> bool {
+    [reason::UPGRADE_UNKNOWN, reason::EVIDENCE_LOST].contains(&upgrade)
+}
+
 pub(super) fn has_evidence(world: &World, next: &Next) -> bool {
     let run = next.status.run.as_ref();
     run.is_some_and(|run| verified(world, run).is_ok())

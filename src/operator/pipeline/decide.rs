@@ -2,7 +2,8 @@
 
 use super::advance::{Held, Next, Obstacle, SLOWLY, Stage, advance, is_busy, verified};
 use super::attempt::{
-    Again, again, begin, busy, has_evidence, landed_elsewhere, may_have_landed, upgrade_again,
+    Again, again, begin, busy, has_evidence, is_in_doubt, landed_elsewhere, may_have_landed,
+    upgrade_again,
 };
 use super::effect::{Decision, Effect};
 use super::release::{self, Grounds, is_released};
@@ -115,7 +116,9 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
             }
             next.status.unaccepted = None;
         }
-        Some(Stage::Ended(RunPhase::Upgrade, outcome)) if landed_elsewhere(outcome) => {
+        Some(Stage::Ended(RunPhase::Upgrade, outcome))
+            if landed_elsewhere(outcome) || is_in_doubt(&outcome.reason) =>
+        {
             remember(next, outcome);
         }
         _ => {}
@@ -198,6 +201,7 @@ pub(super) fn passed(world: &World, next: &mut Next) -> Standing {
         return Standing::NotAccepted(unaccepted);
     }
     if found_nothing_to_do(&run) {
+        next.status.unaccepted = None;
         release::release(
             &mut next.status,
             &run.image,
@@ -315,15 +319,24 @@ fn remember(next: &mut Next, outcome: &Outcome) {
         image: run.image.clone(),
         reason: outcome.reason.clone(),
         message: outcome.message.clone(),
+        predicted: run.predicted.clone().filter(|predicted| {
+            is_in_doubt(&outcome.reason) && Some(predicted) != run.before.as_ref()
+        }),
     });
 }
 
-/// The upgrade that landed elsewhere, when the present run found nothing to do on top of it. What
-/// it would release is a state that nobody predicted and no person has accepted.
+/// The upgrade that landed elsewhere, or nobody knows where, when the present run found nothing to
+/// do on top of it. What it would release is a state that nobody predicted and no person has
+/// accepted.
+///
+/// That a tool finds nothing pending says what the tool remembers, not what is there: after an
+/// upgrade that diverged it finds nothing pending either. But the dry run has compared states: where
+/// it began in the very state that the unknown upgrade was to reach, that upgrade has arrived.
 fn not_accepted(next: &Next) -> Option<Unaccepted> {
     let run = next.status.run.as_ref()?;
     let unaccepted = next.status.unaccepted.as_ref()?;
-    found_nothing_to_do(run).then(|| unaccepted.clone())
+    let arrived = unaccepted.predicted.is_some() && unaccepted.predicted == run.before;
+    (found_nothing_to_do(run) && !arrived).then(|| unaccepted.clone())
 }
 
 /// Adds the image of an upgrade that landed to the released ones, once.

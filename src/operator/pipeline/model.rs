@@ -14,6 +14,7 @@ use crate::api::{
     from_yaml, is_true, run_id,
 };
 use crate::report::{RunId, Summary};
+use crate::schema::StateDigest;
 use crate::verdict::{EvidenceDigest, RollbackProof, Verdict};
 
 /// How a Job of the model goes.
@@ -66,6 +67,8 @@ pub(super) struct Cluster {
     /// Why no report can be kept.
     pub(super) refuse_reports: Option<Problem>,
     uids: u32,
+    /// Where the database is; each upgrade that lands takes it one further.
+    pub(super) state: u32,
 }
 
 pub(super) const V1: &str = "registry.example/orders:v1";
@@ -100,6 +103,7 @@ impl Cluster {
             refuse_jobs: None,
             refuse_reports: None,
             uids: 0,
+            state: 0,
         }
     }
 
@@ -264,6 +268,13 @@ impl Cluster {
             pod.gate = None;
             pod.ready = true;
         }
+    }
+
+    /// Whether the database is where the present run's upgrade was to take it.
+    pub(super) fn has_arrived(&self) -> bool {
+        let there = digest(self.state).map(|digest| digest.to_string());
+        let predicted = self.status().run.and_then(|run| run.predicted);
+        predicted.is_some() && predicted == there
     }
 
     pub(super) fn has_finalizer(&self) -> bool {
@@ -440,7 +451,7 @@ impl Cluster {
                 continue;
             }
             if let (Step::Unseen, Going::Refuses(verdict)) = (&pod.prepare, &going) {
-                let summary = summary(&job.name, run.as_ref(), phase, verdict, false);
+                let summary = summary(&job.name, run.as_ref(), phase, verdict, false, self.state);
                 pod.prepare = ended(&summary);
                 pod.finished = true;
                 job.failed = true;
@@ -481,7 +492,21 @@ impl Cluster {
                 Going::NothingToDo => (Verdict::Passed, true),
                 _ => (Verdict::Passed, false),
             };
-            let summary = summary(&job.name, run.as_ref(), phase, &verdict, nothing);
+            let summary = summary(
+                &job.name,
+                run.as_ref(),
+                phase,
+                &verdict,
+                nothing,
+                self.state,
+            );
+            if phase == RunPhase::Upgrade {
+                self.state += match verdict {
+                    Verdict::Passed => 1,
+                    Verdict::UpgradeDiverged => 1000,
+                    _ => 0,
+                };
+            }
             pod.migration = Step::Ended {
                 code: 0,
                 message: String::new(),
@@ -520,6 +545,10 @@ fn new_pod(job: &ObservedJob, now: Timestamp) -> RunPod {
     }
 }
 
+fn digest(state: u32) -> Option<StateDigest> {
+    serde_json::from_value(format!("sha256:{state}").into()).ok()
+}
+
 fn ended(summary: &Summary) -> Step {
     Step::Ended {
         code: i32::from(u8::from(summary.verdict.exit_code())),
@@ -533,6 +562,7 @@ fn summary(
     phase: RunPhase,
     verdict: &Verdict,
     nothing_to_do: bool,
+    state: u32,
 ) -> Summary {
     // The run's id is the one that the Job was created with.
     let id = run
@@ -550,8 +580,8 @@ fn summary(
             _ => RollbackProof::Verified,
         }),
         nothing_to_do,
-        before: None,
-        predicted: None,
+        before: digest(state),
+        predicted: digest(if nothing_to_do { state } else { state + 1 }),
         digest: EvidenceDigest::new(format!("sha256:{job}")),
         bytes: 1,
         message: format!("about {verdict:?}"),

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::advance::Obstacle;
+use super::attempt::is_in_doubt;
 use super::problem::Problem;
 use super::world::World;
 use crate::api::{
@@ -32,7 +33,8 @@ pub(super) enum Standing {
     Busy { phase: RunPhase, outcome: Outcome },
     /// The Job cannot be created.
     JobRefused { phase: RunPhase, problem: Problem },
-    /// Nothing is pending on top of an upgrade that landed elsewhere than predicted.
+    /// Nothing is pending on top of an upgrade that landed elsewhere than predicted, or nobody knows
+    /// where.
     NotAccepted(Unaccepted),
     /// The image is released.
     Released(&'static str),
@@ -251,8 +253,13 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
             stalled: true,
             reason: unaccepted.reason.clone(),
             message: format!(
-                "{}: nothing is pending for {image}, but the upgrade to {} left a state that no dry run predicted: {}; if that state is right for {image}, release it by hand: {}",
+                "{}: nothing is pending for {image}, but {} {}: {}; if the database is right for {image}, release it by hand: {}",
                 unaccepted.reason,
+                if is_in_doubt(&unaccepted.reason) {
+                    "it is not shown that the database is where it should be after the upgrade to"
+                } else {
+                    "the database is in a state that no dry run predicted, after the upgrade to"
+                },
                 unaccepted.image,
                 sentence(&unaccepted.message),
                 see.release(image)
@@ -402,15 +409,17 @@ fn upgraded(
         };
         return (state, (*why).to_owned(), message.to_owned());
     }
-    if let Standing::NotAccepted(_) = standing {
-        return (FALSE, words.reason.clone(), words.message.clone());
+    if let Standing::NotAccepted(unaccepted) = standing {
+        let state = if is_in_doubt(&unaccepted.reason) {
+            UNKNOWN
+        } else {
+            FALSE
+        };
+        return (state, words.reason.clone(), words.message.clone());
     }
     let record = run.and_then(|run| run.job(RunPhase::Upgrade));
     match record.map(|record| record.outcome.as_ref()) {
-        Some(Some(outcome))
-            if [reason::UPGRADE_UNKNOWN, reason::EVIDENCE_LOST]
-                .contains(&outcome.reason.as_str()) =>
-        {
+        Some(Some(outcome)) if is_in_doubt(&outcome.reason) => {
             (UNKNOWN, outcome.reason.clone(), outcome.message.clone())
         }
         Some(Some(outcome)) => (FALSE, outcome.reason.clone(), outcome.message.clone()),

@@ -773,6 +773,75 @@ fn nothing_pending_never_releases_a_state_that_nobody_predicted(
     assert_eq!(cluster.reason(), reason::NOTHING_TO_DO);
 }
 
+/// An upgrade of which nobody knows how it ended, and a person who goes on with another image, for
+/// which nothing is pending.
+fn nothing_pending_after(going: Going, arrives: bool) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(going);
+    cluster.run();
+    cluster.state = u32::from(arrives);
+    cluster.at_large.clear();
+    cluster.dry_runs.push_back(Going::NothingToDo);
+    cluster.edit_image(V2);
+    cluster.retry();
+    cluster.run();
+    cluster
+}
+
+#[rstest]
+#[case(Going::Vanishes, reason::UPGRADE_UNKNOWN)]
+#[case(
+    Going::Says(Verdict::UpgradeFailed(UpgradeFailure::Unknown)),
+    reason::UPGRADE_UNKNOWN
+)]
+#[case(Going::Mute, reason::EVIDENCE_LOST)]
+fn nothing_pending_after_an_unknown_upgrade_releases_only_the_state_that_was_predicted(
+    #[case] going: Going,
+    #[case] why: &str,
+) {
+    let mut cluster = nothing_pending_after(going.clone(), false);
+    assert_eq!(cluster.reason(), why);
+    assert_eq!(released(&cluster), [""; 0]);
+    assert!(cluster.is(condition::STALLED));
+    let status = cluster.status();
+    let upgraded = status.condition(condition::UPGRADED).unwrap();
+    assert_eq!(upgraded.status, "Unknown");
+    let message = &status.condition(condition::READY).unwrap().message;
+    assert!(message.contains("it is not shown that"), "{message}");
+    assert!(message.ends_with(&format!("drydock.dev/release={V2}")));
+    cluster.annotate(RELEASE_ANNOTATION, V2);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::RELEASED_BY_HAND);
+    assert_eq!(cluster.status().unaccepted, None);
+
+    let arrived = nothing_pending_after(going, true);
+    assert_eq!(arrived.reason(), reason::NOTHING_TO_DO);
+    assert_eq!(released(&arrived), [V2]);
+    assert_eq!(arrived.status().unaccepted, None);
+}
+
+#[test]
+fn a_state_that_is_the_same_before_and_after_shows_no_arrival() {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(Going::Vanishes);
+    while cluster.at_large.is_empty() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    // The migration changes data only.
+    let run = cluster.migration.status.as_mut().unwrap().run.as_mut();
+    let run = run.unwrap();
+    run.predicted.clone_from(&run.before);
+    cluster.run();
+    cluster.at_large.clear();
+    cluster.dry_runs.push_back(Going::NothingToDo);
+    cluster.edit_image(V2);
+    cluster.retry();
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    assert_eq!(released(&cluster), [""; 0]);
+}
+
 #[test]
 fn a_state_that_nobody_predicted_is_remembered_across_a_rollback_of_the_image() {
     let mut cluster = Cluster::new();
@@ -970,8 +1039,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     /// Whatever happens, and wherever the controller dies: never two upgrades at a time, never one
-    /// without evidence, never a gate opened without, nor after an upgrade that landed elsewhere
-    /// before another one lands as predicted; and something will always wake it. (The model itself
+    /// without evidence, never a gate opened without, nor after an upgrade that landed elsewhere, or
+    /// nobody knows where, before the database is where an upgrade was to take it; and something will always wake it. (The model itself
     /// refuses to start an upgrade beside another one.)
     #[test]
     fn no_history_breaks_the_promises(
@@ -1025,8 +1094,20 @@ proptest! {
             match upgrade.and_then(|record| record.outcome) {
                 Some(outcome) if outcome.reason == reason::UPGRADED => elsewhere = None,
                 Some(outcome)
-                    if [reason::UPGRADE_DIVERGED, reason::UPGRADE_PARTIAL]
-                        .contains(&outcome.reason.as_str()) =>
+                    if [reason::UPGRADE_UNKNOWN, reason::EVIDENCE_LOST]
+                        .contains(&outcome.reason.as_str())
+                        && cluster.has_arrived() =>
+                {
+                    elsewhere = None;
+                }
+                Some(outcome)
+                    if [
+                        reason::UPGRADE_DIVERGED,
+                        reason::UPGRADE_PARTIAL,
+                        reason::UPGRADE_UNKNOWN,
+                        reason::EVIDENCE_LOST,
+                    ]
+                    .contains(&outcome.reason.as_str()) =>
                 {
                     elsewhere.get_or_insert(released(&cluster));
                 }
