@@ -96,6 +96,21 @@ fn another_time_than_that_of_the_upgrade_is_a_divergence() {
 }
 
 #[test]
+fn large_objects_have_other_numbers_in_the_upgrade_and_do_not_diverge() {
+    let database = Server::shared().database();
+    let done = run(
+        &database.url,
+        "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE orders ()' -c 'SELECT lo_create(0)'",
+    )
+    .expect(0);
+    assert_eq!(done.report().phase, Phase::Upgrade);
+    assert_eq!(
+        database.psql("SELECT count(*) FROM pg_largeobject_metadata"),
+        "1"
+    );
+}
+
+#[test]
 fn nothing_pending_is_released_without_an_upgrade() {
     let database = Server::shared().database();
     let done = run(&database.url, "psql \"$DATABASE_URL\" -Xqc 'SELECT 1'").expect(0);

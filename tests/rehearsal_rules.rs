@@ -937,6 +937,24 @@ fn rule_18_once_upstream_is_gone_new_clients_are_told_until_the_run_ends() {
 }
 
 #[test]
+fn rule_18_a_client_that_nobody_has_had_time_for_is_told_when_upstream_goes() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    client.send(&["Q SELECT pg_sleep(60)"]);
+    let url = rehearsed.url.clone();
+    let queued = std::thread::spawn(move || postgres::try_psql(&url, "SELECT 1"));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let pid = rehearsed.upstream_pid();
+    database.psql(&format!("SELECT pg_terminate_backend({pid})"));
+    let refused = queued.join().unwrap().unwrap_err();
+    assert!(
+        refused.contains("FATAL:  the rehearsal has ended"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn rule_18_settings_of_the_startup_packet_are_the_clients_defaults() {
     for major in [13, 18] {
         let server = Server::shared_of(major);

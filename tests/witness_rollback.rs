@@ -33,7 +33,10 @@ impl Stage {
         let alone = ALONE.lock().await;
         let servers = SERVERS.get_or_init(|| {
             [13, 18].map(|major| {
-                let server = Options::new(major).conf("autovacuum = off").start();
+                let server = Options::new(major)
+                    .conf("autovacuum = off")
+                    .conf("wal_level = logical")
+                    .start();
                 let roles = "CREATE ROLE app LOGIN; CREATE ROLE other LOGIN SUPERUSER";
                 postgres::psql(&server.url("postgres"), roles);
                 server
@@ -519,6 +522,31 @@ async fn prepared_transactions_and_slots_that_stay_are_found(#[case] major: u8) 
         vec!["prepared transaction slipped", "replication slot pinned"]
     );
     assert_eq!(seen.xact_status.as_deref(), Some("in progress"));
+}
+
+#[rstest]
+#[case(13)]
+#[case(18)]
+#[tokio::test]
+async fn a_logical_slot_that_somebody_else_makes_is_no_leftover(#[case] major: u8) {
+    let stage = Stage::on(major).await;
+    let before = stage.before("app").await;
+    let facts = stage
+        .rehearse("app", "CREATE TABLE orders (id bigint)")
+        .await;
+    stage.sql(
+        "other",
+        "SELECT pg_create_logical_replication_slot('theirs', 'pgoutput')",
+    );
+    let (seen, _) = stage.verify("app", &before, &facts).await;
+    let around = Facts {
+        bypass: Bypass::Possible,
+        ..facts
+    };
+    let (possible, _) = stage.verify("app", &before, &around).await;
+    stage.sql("other", "SELECT pg_drop_replication_slot('theirs')");
+    assert_eq!(seen.rollback, RollbackProof::Verified, "{seen:?}");
+    assert_eq!(possible.leftovers, vec!["replication slot theirs"]);
 }
 
 #[rstest]

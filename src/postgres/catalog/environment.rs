@@ -4,10 +4,11 @@ use super::kind::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
+        // Their numbers are other ones in the upgrade.
         Kind::new("large_objects")
             .identity("'*'")
             .field("n", "count(*)")
-            .field("h", "md5(coalesce(string_agg(l.oid||' '||pg_get_userbyid(l.lomowner)||' '||coalesce(l.lomacl::text,''), ',' ORDER BY l.oid),''))")
+            .field("h", r#"md5(coalesce(string_agg(pg_get_userbyid(l.lomowner)||' '||coalesce(l.lomacl::text,''), ',' ORDER BY (pg_get_userbyid(l.lomowner)||' '||coalesce(l.lomacl::text,'')) COLLATE "C"),''))"#)
             .from("pg_largeobject_metadata l"),
         Kind::new("database")
             .identity("quote_ident(d.datname)")

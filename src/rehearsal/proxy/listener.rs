@@ -89,7 +89,7 @@ pub(super) async fn listen(
 }
 
 /// What a server says whose sessions an administrator ends.
-async fn turn_away(mut stream: TcpStream) {
+pub(super) async fn turn_away(mut stream: TcpStream) {
     let mut out = BytesMut::new();
     let text = "the rehearsal has ended";
     let diagnostic = Diagnostic::new("FATAL", SqlState::ADMIN_SHUTDOWN, text);

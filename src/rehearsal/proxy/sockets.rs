@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
-use super::listener::{Arrival, Newcomer};
+use super::listener::{Arrival, Newcomer, turn_away};
 use super::recorder::Recorder;
 use crate::postgres::connect::Stream;
 use crate::rehearsal::transaction::{
@@ -135,6 +135,13 @@ impl Sockets {
         });
         // A client that does not read has no right to keep us.
         let _ = tokio::time::timeout(Duration::from_millis(500), flushed).await;
+        // From now on the listener says it; these came before it could know.
+        self.arrivals.close();
+        while let Ok(arrival) = self.arrivals.try_recv() {
+            if let Arrival::Client(newcomer) = arrival {
+                tokio::spawn(turn_away(newcomer.stream));
+            }
+        }
         self.recorder
     }
 

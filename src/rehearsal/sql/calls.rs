@@ -40,22 +40,16 @@ facts! {
     OUTSIDE = 9,
     /// `pg_export_snapshot`.
     EXPORT_SNAPSHOT = 10,
-    /// `pg_advisory_unlock_all`: would free the rehearsal's own locks, and other clients'.
-    UNLOCK_ALL = 11,
     /// `set_config`: changes a setting, which may be one that decides how strings are read.
-    SET_CONFIG = 12,
-    /// `current_setting`, `pg_settings`: reads a setting, which may be one that is shown virtually.
-    READ_SETTING = 13,
-    /// `txid_current`, `pg_current_xact_id`: the transaction's number, frozen in a rehearsal.
-    TRANSACTION_ID = 14,
+    SET_CONFIG = 11,
     /// Any function.
-    FUNCTION = 15,
+    FUNCTION = 12,
     /// The word INTO outside of parentheses.
-    INTO = 16,
+    INTO = 13,
     /// The words INSERT, UPDATE, DELETE or MERGE anywhere.
-    DATA_MODIFYING = 17,
+    DATA_MODIFYING = 14,
     /// The word SHARE anywhere, as in FOR SHARE and FOR KEY SHARE.
-    ROW_LOCK = 18,
+    ROW_LOCK = 15,
 }
 
 impl Calls {
@@ -134,7 +128,6 @@ impl<'a> Scan<'a> {
             6 if is("insert") || is("update") || is("delete") => {
                 self.calls.add(Calls::DATA_MODIFYING);
             }
-            11 if is("pg_settings") => self.calls.add(Calls::READ_SETTING),
             _ => {}
         }
     }
@@ -265,9 +258,7 @@ fn known(function: &[u8]) -> Calls {
         b"setval" => Calls::SETVAL,
         b"nextval" => Calls::NEXTVAL,
         b"set_config" => Calls::SET_CONFIG,
-        b"current_setting" => Calls::READ_SETTING,
         b"lo_export" | b"lo_import" => Calls::SERVER_FILE,
-        b"txid_current" => Calls::TRANSACTION_ID,
         b"http" => Calls::OUTSIDE,
         _ if function.starts_with(b"pg_") => known_of_the_server(&function[3..]),
         _ if function.starts_with(b"dblink") => Calls::DBLINK,
@@ -283,8 +274,6 @@ fn known_of_the_server(function: &[u8]) -> Calls {
         b"terminate_backend" | b"cancel_backend" => Calls::SIGNAL,
         b"logical_emit_message" => Calls::EMIT_MESSAGE,
         b"export_snapshot" => Calls::EXPORT_SNAPSHOT,
-        b"advisory_unlock_all" => Calls::UNLOCK_ALL,
-        b"current_xact_id" => Calls::TRANSACTION_ID,
         b"stat_statements_reset" => Calls::STATISTICS_RESET,
         b"switch_wal"
         | b"switch_xlog"

@@ -68,6 +68,10 @@ impl<S: Surroundings> Transaction<S> {
             // Whatever was not sent yet must not be.
             self.output.upstream.clear();
         }
+        // Those that nobody has had time for yet are told, too.
+        for (id, _) in self.joining.drain(..) {
+            self.output.clients.entry(id).or_default();
+        }
         let outlets = self.output.clients.values_mut();
         for outlet in outlets.filter(|outlet| !outlet.close) {
             answers::fatal(
