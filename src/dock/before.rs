@@ -1,5 +1,6 @@
 //! Everything that is read before anything is changed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use super::trouble::{asking, with_the_lock, witnessing};
 use crate::postgres::ask::{Ask, AskError, one};
 use crate::postgres::{catalog, version_table, wait};
 use crate::report::{Database, Prediction};
-use crate::schema::{Difference, Fingerprint, Scope, Snapshot, Span, State};
+use crate::schema::{Difference, Fingerprint, Scope, Snapshot, Span, State, VersionTable};
 use crate::witness;
 
 /// How long reading before a run may wait for a lock: a rehearsal is open meanwhile.
@@ -28,7 +29,8 @@ pub struct Before {
     pub witness: witness::Before,
     /// The catalogue, both scopes.
     pub snapshot: Snapshot,
-    /// When that was read.
+    /// What a prediction reads only changes with; whoever reads this from a file predicts nothing.
+    #[serde(skip)]
     mark: catalog::Mark,
     /// Fingerprint of the schema with the version tables.
     pub state: State,
@@ -85,31 +87,67 @@ impl Before {
         })
     }
 
+    /// Says that the rehearsal has not changed anything yet.
+    ///
+    /// # Errors
+    /// When the rehearsal does not answer.
+    pub async fn begin(&mut self, asker: &mut impl Ask) -> Result<(), Said> {
+        self.mark
+            .begin(asker)
+            .await
+            .map_err(|error| asking("read what was written", &error))
+    }
+
     /// Reads the state inside the rehearsal, just before the rollback: of the schema only what has
     /// changed, since the rehearsal's locks are held meanwhile.
     ///
     /// # Errors
     /// When the rehearsal does not answer.
-    pub async fn predict(&self, asker: &mut impl Ask) -> Result<Prediction, Said> {
+    pub async fn foresee(&self, asker: &mut impl Ask) -> Result<Foreseen, Said> {
         let reading = async {
-            let major = self.database.major;
-            let after = catalog::since(asker, major, &self.snapshot, &self.mark).await?;
-            let predicted = state(asker, &after, &self.version_tables).await?;
+            let later = catalog::since(asker, self.database.major, &self.mark).await?;
+            let versions = version_table::read(asker, &self.version_tables).await?;
             // Inside the transaction `now()` is its beginning, as for the command.
             let began = time(asker, "now()").await?;
             let during = began.zip(time(asker, "clock_timestamp()").await?);
-            Ok((after, predicted, during))
+            Ok(Foreseen {
+                later,
+                versions,
+                during: during.map(|(from, to)| Span { from, to }),
+            })
         };
-        let (after, predicted, during) = reading
+        reading
             .await
-            .map_err(|error: AskError| asking("read the predicted schema", &error))?;
+            .map_err(|error: AskError| asking("read the predicted schema", &error))
+    }
+
+    /// The prediction, from what was read inside the rehearsal.
+    ///
+    /// # Errors
+    /// When that does not fit what was read before.
+    pub fn predict(&self, foreseen: Foreseen) -> Result<Prediction, Said> {
+        let after = foreseen
+            .later
+            .onto(&self.snapshot, &self.mark)
+            .map_err(|error| asking("read the predicted schema", &error))?;
         Ok(Prediction {
             before: self.state.clone(),
-            predicted,
+            predicted: State {
+                fingerprint: Fingerprint::of(&after.scoped(Scope::Schema)),
+                versions: foreseen.versions,
+            },
             difference: Difference::between(&self.snapshot, &after),
-            during: during.map(|(from, to)| Span { from, to }),
+            during: foreseen.during,
         })
     }
+}
+
+/// What a rehearsal read of its own changes.
+#[derive(Debug)]
+pub struct Foreseen {
+    later: catalog::Later,
+    versions: BTreeMap<String, VersionTable>,
+    during: Option<Span>,
 }
 
 /// The catalogue and the state of a database as somebody sees it.

@@ -151,6 +151,7 @@ impl Stage<'_> {
         let taking = Before::take(lease, &self.plan.tool);
         let ((rehearsal, guard), mut before) = tokio::try_join!(holding, taking)?;
         let upstream = rehearsal.upstream();
+        before.begin(&mut rehearsal.asker()).await?;
         before.holder = Some(Holder {
             backend_pid: upstream.pid,
             xid: upstream.xid,
@@ -169,7 +170,7 @@ impl Stage<'_> {
         command: &mut Option<Command>,
     ) -> DryRun {
         let mut stop = None;
-        let mut prediction = None;
+        let mut foreseen = None;
         let mut broken = None;
         let ended = tokio::select! {
             ended = ended(command) => Some(ended),
@@ -187,8 +188,8 @@ impl Stage<'_> {
             self.console.step(Step::Predict);
             let mut asker = rehearsal.asker();
             tokio::select! {
-                predicted = before.predict(&mut asker) => match predicted {
-                    Ok(predicted) => prediction = Some(predicted),
+                read = before.foresee(&mut asker) => match read {
+                    Ok(read) => foreseen = Some(read),
                     Err(said) => broken = Some(said),
                 },
                 found = self.watch(lease, &rehearsal, &mut guard), if stop.is_none() => {
@@ -202,6 +203,15 @@ impl Stage<'_> {
         };
         let backend_pid = rehearsal.upstream().pid;
         let (found, guard) = tokio::join!(rehearsal.finish(), guard.stop());
+        // The locks are gone: now there is time to put it together.
+        let prediction = match foreseen.map(|foreseen| before.predict(foreseen)) {
+            Some(Ok(prediction)) => Some(prediction),
+            Some(Err(said)) => {
+                broken = Some(said);
+                None
+            }
+            None => None,
+        };
         let interrupted = matches!(stop, Some(Stop::Asked))
             || ended
                 .as_ref()

@@ -11,16 +11,15 @@ mod kind;
 mod relation;
 mod routine;
 mod search;
+mod since;
 mod touched;
 
-pub use touched::Mark;
+pub use since::{Later, Mark, since};
 
 use super::ask::{Ask, AskError, Row, literal};
-use std::collections::BTreeSet;
 
 use crate::schema::{ObjectId, Snapshot};
 use kind::Kind;
-use touched::Touched;
 
 /// Settings that decide how the server writes a definition.
 const PINNED: &[(&str, &str)] = &[
@@ -52,57 +51,17 @@ const ATTEMPTS: usize = 3;
 /// # Errors
 /// When the server does not answer; also after somebody else's DDL has disturbed three attempts.
 pub async fn snapshot(asker: &mut impl Ask, major: u32) -> Result<Snapshot, AskError> {
-    assemble(read(asker, &query(major, None)).await?)
+    Ok(collect(assemble(read(asker, &query(major)).await?)?))
 }
 
-/// Reads every object, and when that was: for [`since`].
+/// Reads every object, and what [`since`] needs to read only what has changed.
 ///
 /// # Errors
 /// As [`snapshot`].
 pub async fn marked(asker: &mut impl Ask, major: u32) -> Result<(Snapshot, Mark), AskError> {
-    let mark = touched::mark(asker).await?;
-    Ok((snapshot(asker, major).await?, mark))
-}
-
-/// Reads as [`snapshot`], with the same result, but has the server write out only the definitions
-/// that may have changed since `before` was read; the others are taken from there.
-///
-/// # Errors
-/// As [`snapshot`].
-pub async fn since(
-    asker: &mut impl Ask,
-    major: u32,
-    before: &Snapshot,
-    mark: &Mark,
-) -> Result<Snapshot, AskError> {
-    if let Some(touched) = touched::since(asker, mark).await?
-        && let Some(rows) = complete(read(asker, &query(major, Some(&touched))).await?, before)
-    {
-        return assemble(rows);
-    }
-    snapshot(asker, major).await
-}
-
-/// Fills in the definitions that were left out; `None` if there is one that was not there before.
-fn complete(mut rows: Vec<Row>, before: &Snapshot) -> Option<Vec<Row>> {
-    let partial: BTreeSet<&str> = kinds()
-        .iter()
-        .filter(|kind| kind.has_key())
-        .map(|kind| kind.name)
-        .collect();
-    for row in &mut rows {
-        let [Some(kind), Some(identity), body @ None] = row.as_mut_slice() else {
-            continue;
-        };
-        if partial.contains(kind.as_str()) {
-            let id = ObjectId {
-                kind: kind.clone(),
-                identity: identity.clone(),
-            };
-            *body = Some(before.get(&id)?.to_owned());
-        }
-    }
-    Some(rows)
+    let objects = assemble(read(asker, &query(major)).await?)?;
+    let mark = Mark::new(&objects);
+    Ok((collect(objects), mark))
 }
 
 async fn read(asker: &mut impl Ask, sql: &str) -> Result<Vec<Row>, AskError> {
@@ -120,14 +79,18 @@ async fn read(asker: &mut impl Ask, sql: &str) -> Result<Vec<Row>, AskError> {
 }
 
 /// All kinds in one statement, so that they are of one moment.
-fn query(major: u32, touched: Option<&Touched>) -> String {
+fn query(major: u32) -> String {
     let parts: Vec<String> = kinds()
         .iter()
         .filter(|kind| kind.exists_in(major))
-        .map(|kind| kind.query(major, touched))
+        .map(|kind| kind.query(major, None))
         .collect();
+    together(&parts)
+}
+
+fn together(parts: &[String]) -> String {
     format!(
-        "SELECT k, i, b FROM ({}) f(k, i, b)",
+        "SELECT k, i, b, o FROM ({}) f(k, i, b, o)",
         parts.join(" UNION ALL ")
     )
 }
@@ -170,7 +133,7 @@ async fn pinned(asker: &mut impl Ask, sql: &str) -> Result<Vec<Row>, AskError> {
         asker.ask(&restore).await?;
     }
     // The row of the pinning statement has one column.
-    Ok(answer?.into_iter().filter(|row| row.len() == 3).collect())
+    Ok(answer?.into_iter().filter(|row| row.len() > 1).collect())
 }
 
 fn set<'a>(settings: impl Iterator<Item = (&'a str, String)>) -> String {
@@ -180,43 +143,58 @@ fn set<'a>(settings: impl Iterator<Item = (&'a str, String)>) -> String {
     format!("SELECT pg_catalog.concat({})", calls.join(", "))
 }
 
-/// Two objects may bear the same name in the server's own words (triggers of one constraint); they
-/// are counted, in order of their definitions.
-fn assemble(rows: Vec<Row>) -> Result<Snapshot, AskError> {
-    let mut objects = Vec::with_capacity(rows.len());
-    for row in rows {
-        let mut row = row.into_iter();
-        let (Some(kind), Some(identity)) = (row.next().flatten(), row.next().flatten()) else {
-            return Err(AskError::Shape("the catalogue"));
-        };
-        objects.push((kind, identity, row.next().flatten().unwrap_or_default()));
-    }
+/// An object as it was read.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Object {
+    id: ObjectId,
+    body: String,
+    /// Catalogue and OID of what it hangs on, if its kind says so.
+    key: Option<String>,
+}
+
+/// In the order of a snapshot. Two objects may bear the same name in the server's own words
+/// (triggers of one constraint); they are counted, in order of their definitions.
+fn assemble(rows: Vec<Row>) -> Result<Vec<Object>, AskError> {
+    let mut objects = rows
+        .into_iter()
+        .map(|row| {
+            let [Some(kind), Some(identity), body, key] =
+                <[_; 4]>::try_from(row).map_err(|_: Row| AskError::Shape("the catalogue"))?
+            else {
+                return Err(AskError::Shape("the catalogue"));
+            };
+            let id = ObjectId { kind, identity };
+            let body = body.unwrap_or_default();
+            Ok(Object { id, body, key })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     objects.sort_unstable();
-    let mut snapshot = Snapshot::default();
-    let mut previous: Option<(String, String)> = None;
-    let mut count = 1;
-    for (kind, identity, body) in objects {
-        let name = (kind, identity);
-        count = if previous.as_ref() == Some(&name) {
-            count + 1
-        } else {
-            1
-        };
-        let identity = if count == 1 {
-            name.1.clone()
-        } else {
-            format!("{} ({count})", name.1)
-        };
-        snapshot.insert(
-            ObjectId {
-                kind: name.0.clone(),
-                identity,
-            },
-            body,
-        );
-        previous = Some(name);
+    let mut counted: Vec<(usize, usize)> = Vec::new();
+    for (at, pair) in objects.windows(2).enumerate() {
+        if let [one, other] = pair
+            && one.id == other.id
+        {
+            let count = match counted.last() {
+                Some((place, count)) if *place == at => count + 1,
+                _ => 2,
+            };
+            counted.push((at + 1, count));
+        }
     }
-    Ok(snapshot)
+    for (at, count) in &counted {
+        objects[*at].id.identity.push_str(&format!(" ({count})"));
+    }
+    if !counted.is_empty() {
+        objects.sort_unstable();
+    }
+    Ok(objects)
+}
+
+fn collect(objects: Vec<Object>) -> Snapshot {
+    objects
+        .into_iter()
+        .map(|object| (object.id, object.body))
+        .collect()
 }
 
 #[cfg(test)]
@@ -236,9 +214,7 @@ mod tests {
         };
         assert_eq!(names(13).len() + 2, names(18).len());
         assert!(!names(14).contains(&"parameter_acl") && names(15).contains(&"parameter_acl"));
-        assert!(
-            query(16, None).contains("colliculocale") && !query(17, None).contains("colliculocale")
-        );
+        assert!(query(16).contains("colliculocale") && !query(17).contains("colliculocale"));
     }
 
     #[test]
@@ -260,12 +236,18 @@ mod tests {
     #[test]
     fn objects_of_the_same_name_are_counted_in_order_of_their_definitions() {
         let row = |body: &str| {
-            ["ri_trigger", "t c", body]
+            let mut row = ["ri_trigger", "t c", body]
                 .map(|text| Some(text.to_owned()))
-                .to_vec()
+                .to_vec();
+            row.push(None);
+            row
         };
-        let one = assemble(vec![row("b"), row("a")]).unwrap();
-        assert_eq!(one, assemble(vec![row("a"), row("b")]).unwrap());
-        assert_eq!(one.len(), 2);
+        let one = assemble(vec![row("b"), row("c"), row("a")]).unwrap();
+        assert_eq!(one, assemble(vec![row("a"), row("b"), row("c")]).unwrap());
+        let names: Vec<_> = one
+            .iter()
+            .map(|object| object.id.identity.as_str())
+            .collect();
+        assert_eq!(names, ["t c", "t c (2)", "t c (3)"]);
     }
 }

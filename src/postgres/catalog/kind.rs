@@ -1,7 +1,5 @@
 //! One kind of object: where its rows come from, what they are called, what defines them.
 
-use super::touched::Touched;
-
 /// Excludes objects that only their session sees.
 const PERMANENT: &str = "n.nspname !~ '^pg_(toast|temp)'";
 
@@ -15,9 +13,9 @@ pub(super) struct Kind {
     fields: Vec<Field>,
     from: &'static str,
     conditions: Vec<&'static str>,
-    /// Catalogues and expressions that name what its definition hangs on.
-    keys: Vec<(&'static str, &'static str)>,
-    always: &'static str,
+    /// The catalogue of the object that its identity and definition hang on, and an expression for
+    /// its OID.
+    key: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,8 +36,7 @@ impl Kind {
             fields: Vec::new(),
             from: "",
             conditions: Vec::new(),
-            keys: Vec::new(),
-            always: "",
+            key: None,
         }
     }
 
@@ -138,27 +135,37 @@ impl Kind {
         self
     }
 
-    /// Its definition is another one only when the object that `oid` names in `catalogue` was
-    /// touched. Kinds without a key are read again each time: there are few of them.
+    /// It is another one only when the object that `oid` names in `catalogue` was touched, by
+    /// itself or by something that it depends on. Kinds without a key are read again when one of
+    /// the catalogues that they read was written: there are few of them.
     pub(super) fn key(mut self, catalogue: &'static str, oid: &'static str) -> Self {
-        self.keys.push((catalogue, oid));
+        self.key = Some((catalogue, oid));
         self
     }
 
-    /// Which rows are read again each time, although the kind has keys.
-    pub(super) fn always(mut self, sql: &'static str) -> Self {
-        self.always = sql;
-        self
+    /// The catalogue whose objects it hangs on, if it has a key.
+    pub(super) fn hangs_on(&self) -> Option<&'static str> {
+        self.key.map(|(catalogue, _)| catalogue)
     }
 
-    /// Whether definitions may be left out.
-    pub(super) fn has_key(&self) -> bool {
-        !self.keys.is_empty()
+    /// Whether its query reads a catalogue, by its name or by what a function says of it.
+    pub(super) fn reads(&self, major: u32, catalogue: &str) -> bool {
+        let sql = self.query(major, None);
+        let words = sql.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        // A view is named after what it shows.
+        let named = words.clone().any(|word| word.starts_with(catalogue));
+        // What the server writes out names anything; roles are none of an object's catalogues.
+        let writes = |word: &str| word.starts_with("pg_get_") && word != "pg_get_userbyid";
+        named
+            || words.clone().any(writes)
+            || ["::reg", "pg_identify_", "format_type"]
+                .iter()
+                .any(|part| sql.contains(part))
     }
 
-    /// The query for one major version: rows of kind, identity and definition, which is NULL for
-    /// what was not touched.
-    pub(super) fn query(&self, major: u32, touched: Option<&Touched>) -> String {
+    /// The query for one major version: rows of kind, identity, definition and key (catalogue and
+    /// OID); of the objects whose key is one of `touched` alone, or of all.
+    pub(super) fn query(&self, major: u32, touched: Option<&[u32]>) -> String {
         let body = self.body.map_or_else(
             || {
                 let fields: Vec<String> = self
@@ -174,27 +181,23 @@ impl Kind {
             },
             str::to_owned,
         );
-        let body = match touched {
-            Some(touched) if self.has_key() => {
-                let mut conditions: Vec<String> = self
-                    .keys
-                    .iter()
-                    .map(|(catalogue, oid)| touched.holds(catalogue, oid))
-                    .collect();
-                if !self.always.is_empty() {
-                    conditions.push(self.always.to_owned());
-                }
-                format!("CASE WHEN {} THEN {body} END", conditions.join(" OR "))
-            }
-            _ => body,
-        };
+        let (key, oid) = self
+            .key
+            .map_or(("NULL".to_owned(), "NULL"), |(catalogue, oid)| {
+                (format!("'{catalogue} '||{oid}"), oid)
+            });
+        let mut conditions: Vec<String> =
+            self.conditions.iter().map(|it| format!("({it})")).collect();
+        if let Some(touched) = touched {
+            let touched: Vec<String> = touched.iter().map(ToString::to_string).collect();
+            conditions.push(format!("{oid} = ANY('{{{}}}'::oid[])", touched.join(",")));
+        }
         let mut sql = format!(
-            "SELECT '{}', {}, {body} FROM {}",
+            "SELECT '{}', {}, {body}, {key} FROM {}",
             self.name, self.identity, self.from
         );
-        for (at, condition) in self.conditions.iter().enumerate() {
-            sql.push_str(if at == 0 { " WHERE " } else { " AND " });
-            sql.push_str(&format!("({condition})"));
+        if !conditions.is_empty() {
+            sql.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
         }
         sql
     }

@@ -27,8 +27,6 @@ pub(super) fn kinds() -> Vec<Kind> {
         Kind::new("type")
             .identity("quote_ident(n.nspname)||'.'||quote_ident(t.typname)")
             .key("pg_type", "t.oid")
-            // Its multirange type depends on a range, not the other way round.
-            .always("t.typtype='r'")
             .field("typtype", "t.typtype")
             .field("owner", "pg_get_userbyid(t.typowner)")
             .acl("t.typacl", "'T'", "t.typowner")

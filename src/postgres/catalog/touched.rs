@@ -1,16 +1,15 @@
-//! What has changed in the catalogue since it was read, so that the rest need not be written out
-//! again: a rehearsal holds its locks until its prediction has been read.
+//! What this transaction has changed in the catalogue, so that the rest need not be read again: a
+//! rehearsal holds its locks until its prediction has been read.
 //!
-//! An object's definition can only be another one when a row of the catalogue is: its own, or that
-//! of something it depends on (manual, "Dependency Tracking": `pg_depend`). Rows that are new bear a
-//! transaction id that was not over when the first reading began. Rows that are gone took their
-//! object with them, or left a new one behind. What `pg_depend` does not tell, names of roles and
-//! which operator class is the default one among it, is in the anchor: when that is another one,
-//! everything is read again.
+//! The server counts, for each table, what a transaction writes (manual, "The Cumulative Statistics
+//! System", `pg_stat_xact_sys_tables`): a catalogue that was not written has not changed. In those
+//! that were, rows of this transaction bear an id that is not older than its own. An object can only
+//! be another one when a row of the catalogue is: its own, or that of something it depends on
+//! (manual, "Dependency Tracking": `pg_depend`). What `pg_depend` does not tell, names of roles and
+//! which operator class is the default one among it, is in catalogues that are seldom written: when
+//! one of them was, everything is read again.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pinned;
 use crate::postgres::ask::{Ask, AskError, Row};
@@ -18,22 +17,13 @@ use crate::postgres::ask::{Ask, AskError, Row};
 /// More objects than this are not worth telling apart.
 const LIMIT: usize = 20_000;
 
-/// When a snapshot was read, as a later reading needs to know it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Mark {
-    /// The oldest transaction that had not ended, without its epoch.
-    oldest: u32,
-    /// A digest of what definitions depend on without `pg_depend` saying so.
-    anchor: String,
-}
-
-/// Catalogues of objects that definitions name.
-const OBJECTS: [&str; 10] = [
+/// Catalogues of objects with an OID of their own, on which definitions hang.
+const OBJECTS: [&str; 11] = [
     "pg_attrdef",
     "pg_class",
     "pg_constraint",
     "pg_namespace",
+    "pg_policy",
     "pg_proc",
     "pg_rewrite",
     "pg_trigger",
@@ -62,135 +52,242 @@ const PARTS: [(&str, &str, &str); 14] = [
 
 /// Catalogues of which any change may show anywhere: an operator class that becomes the default
 /// one of its type is left out of every index's definition from then on.
-const ANYWHERE: [&str; 8] = [
+const ANYWHERE: [&str; 12] = [
     "pg_am",
     "pg_amop",
+    "pg_authid",
     "pg_cast",
     "pg_collation",
     "pg_language",
     "pg_opclass",
     "pg_operator",
     "pg_opfamily",
+    "pg_shdescription",
+    "pg_shseclabel",
+    "pg_tablespace",
 ];
 
-/// Reads when it is now.
-pub(super) async fn mark(asker: &mut impl Ask) -> Result<Mark, AskError> {
-    let anywhere: Vec<String> = ANYWHERE
-        .iter()
-        .map(|catalogue| {
-            format!("SELECT '{catalogue}', oid, xmin::text FROM pg_catalog.{catalogue}")
-        })
-        .collect();
-    let sql = format!(
-        "SELECT (pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::numeric % 4294967296)::text, \
-         pg_catalog.md5((SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a, b, c), ',' ORDER BY a, b) FROM \
-         (SELECT 'role', oid, rolname::text FROM pg_catalog.pg_roles \
-         UNION ALL SELECT 'tablespace', oid, spcname::text FROM pg_catalog.pg_tablespace \
-         UNION ALL {}) f(a, b, c))), ''",
-        anywhere.join(" UNION ALL ")
-    );
-    let mut row = pinned(asker, &sql)
-        .await?
-        .into_iter()
-        .next()
-        .unwrap_or_default()
-        .into_iter();
-    let oldest = row.next().flatten().and_then(|text| text.parse().ok());
-    match (oldest, row.next().flatten()) {
-        (Some(oldest), Some(anchor)) => Ok(Mark { oldest, anchor }),
-        _ => Err(AskError::Shape("the transactions that run")),
+/// What a session had written into each catalogue, as the server counts it: rows in all, and rows
+/// that went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Written(BTreeMap<String, (u64, u64)>);
+
+impl Written {
+    /// Reads the counters; `None` if the server does not keep any.
+    pub(super) async fn read(asker: &mut impl Ask) -> Result<Option<Self>, AskError> {
+        let rows = pinned(
+            asker,
+            "SELECT relname, written, gone, current_setting('track_counts') FROM (\
+             SELECT relname, pg_stat_get_xact_tuples_inserted(oid) \
+             + pg_stat_get_xact_tuples_updated(oid) + pg_stat_get_xact_tuples_deleted(oid), \
+             pg_stat_get_xact_tuples_deleted(oid) FROM pg_class \
+             WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r') c(relname, written, gone) \
+             WHERE written > 0 OR relname = 'pg_class'",
+        )
+        .await?;
+        let mut counts = BTreeMap::new();
+        for row in rows {
+            let [Some(name), Some(written), Some(gone), Some(counted)] = row.as_slice() else {
+                return Err(AskError::Shape("what was written"));
+            };
+            if counted != "on" {
+                return Ok(None);
+            }
+            let count = |text: &str| {
+                text.parse()
+                    .map_err(|_| AskError::Shape("what was written"))
+            };
+            counts.insert(name.clone(), (count(written)?, count(gone)?));
+        }
+        Ok(Some(Self(counts)))
+    }
+
+    /// Catalogues with more in them than `then`, and whether rows went from them.
+    fn since(&self, then: &Self) -> BTreeMap<&str, bool> {
+        self.0
+            .iter()
+            .filter_map(|(name, (written, gone))| {
+                let (written_then, gone_then) = then.0.get(name).copied().unwrap_or_default();
+                // Counters that have been sent away begin anew.
+                let sent = *written < written_then || *gone < gone_then;
+                (*written != written_then || sent)
+                    .then_some((name.as_str(), *gone != gone_then || sent))
+            })
+            .collect()
     }
 }
 
-/// Objects whose definitions may be other ones than they were.
+/// What this transaction has touched.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    by_catalogue: BTreeMap<String, Vec<String>>,
+    /// Catalogues that were written.
+    written: BTreeSet<String>,
+    /// Objects that are there, by catalogue: written themselves, or depending on what was.
+    objects: BTreeMap<String, Vec<u32>>,
+    /// Every object of a catalogue from which some went.
+    left: BTreeMap<String, BTreeSet<u32>>,
 }
 
 impl Touched {
-    /// A condition: the object that `oid` names is one of them.
-    pub(super) fn holds(&self, catalogue: &str, oid: &str) -> String {
-        match self.by_catalogue.get(catalogue) {
-            // As a subquery the server hashes it, in every version.
-            Some(oids) => format!("{oid} IN (SELECT unnest('{{{}}}'::oid[]))", oids.join(",")),
-            None => "false".to_owned(),
-        }
+    /// The catalogues that were written.
+    pub(super) fn written(&self) -> impl Iterator<Item = &str> {
+        self.written.iter().map(String::as_str)
+    }
+
+    /// The touched objects of a catalogue.
+    pub(super) fn of(&self, catalogue: &str) -> &[u32] {
+        self.objects.get(catalogue).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an object that was there has to be read again, or has gone.
+    pub(super) fn concerns(&self, catalogue: &str, oid: u32) -> bool {
+        self.of(catalogue).binary_search(&oid).is_ok()
+            || self
+                .left
+                .get(catalogue)
+                .is_some_and(|left| !left.contains(&oid))
     }
 }
 
-/// Finds what was touched since `then`; `None` when it is so much, or of such a kind, that
-/// everything should be read.
-pub(super) async fn since(asker: &mut impl Ask, then: &Mark) -> Result<Option<Touched>, AskError> {
-    if mark(asker).await?.anchor != then.anchor {
+/// Finds what was touched since the counters were read; `None` when it is so much, or of such a
+/// kind, that everything should be read. `keys` are the catalogues whose objects may have gone.
+pub(super) async fn since(
+    asker: &mut impl Ask,
+    then: &Written,
+    keys: &BTreeSet<&str>,
+) -> Result<Option<Touched>, AskError> {
+    let Some(now) = Written::read(asker).await? else {
+        return Ok(None);
+    };
+    let written = now.since(then);
+    // A child that no longer inherits may have no row that tells.
+    if written.keys().any(|name| ANYWHERE.contains(name))
+        || written.get("pg_inherits") == Some(&true)
+    {
         return Ok(None);
     }
-    let rows = pinned(asker, &query(then.oldest)).await?;
+    let mut touched = Touched {
+        written: written.keys().map(|name| (*name).to_owned()).collect(),
+        ..Touched::default()
+    };
+    let rows = match query(&touched.written) {
+        Some(query) => pinned(asker, &query).await?,
+        None => Vec::new(),
+    };
     if rows.len() > LIMIT {
         return Ok(None);
     }
-    let mut touched = Touched::default();
     for row in rows {
-        let [Some(catalogue), Some(oid), _] =
-            <[_; 3]>::try_from(row).map_err(|_: Row| AskError::Shape("what was touched"))?
-        else {
+        let [Some(catalogue), Some(oid)] = row.as_slice() else {
             return Err(AskError::Shape("what was touched"));
         };
-        touched.by_catalogue.entry(catalogue).or_default().push(oid);
+        let oid = oid.parse().map_err(|_| AskError::Shape("an OID"))?;
+        touched
+            .objects
+            .entry(catalogue.clone())
+            .or_default()
+            .push(oid);
+    }
+    for oids in touched.objects.values_mut() {
+        oids.sort_unstable();
+    }
+    for catalogue in keys {
+        if written.get(catalogue) == Some(&true) {
+            let query = format!("SELECT '', string_agg(oid::text, ',') FROM {catalogue}");
+            let list: Row = pinned(asker, &query).await?.into_iter().flatten().collect();
+            let list = list.into_iter().nth(1).flatten().unwrap_or_default();
+            let left = list.split(',').filter_map(|oid| oid.parse().ok());
+            touched.left.insert((*catalogue).to_owned(), left.collect());
+        }
     }
     Ok(Some(touched))
 }
 
+/// Asks for the rows of this transaction in what it has written, what an object of theirs belongs to
+/// (a TOAST table to its table, a multirange type to its range type), and all that depends on them.
 /// Ids wrap around: an `age` that is not greater means a transaction that is not older. A frozen
 /// row may seem young, and is then read once more than needed.
-fn query(oldest: u32) -> String {
+fn query(written: &BTreeSet<String>) -> Option<String> {
     let objects = OBJECTS
         .iter()
         .map(|catalogue| (*catalogue, *catalogue, "oid"));
-    let fresh: Vec<String> = objects
+    let young = "age(xmin) <= (SELECT age(pg_current_xact_id()::xid))";
+    let mut fresh: Vec<String> = objects
         .chain(PARTS)
+        .filter(|(catalogue, _, _)| written.contains(*catalogue))
         .map(|(catalogue, class, oid)| {
-            format!(
-                "SELECT '{class}'::regclass::oid, {oid}::oid FROM {catalogue} \
-                 WHERE age(xmin) <= age('{oldest}'::xid)"
-            )
+            format!("SELECT '{class}'::regclass::oid, {oid}::oid FROM {catalogue} WHERE {young}")
         })
         .collect();
-    format!(
-        "WITH RECURSIVE fresh(class, oid) AS ({} \
-         UNION ALL SELECT classid, objid FROM pg_depend WHERE age(xmin) <= age('{oldest}'::xid)), \
-         touched(class, oid) AS (SELECT class, oid FROM fresh UNION \
+    if written.contains("pg_depend") {
+        fresh.push(format!(
+            "SELECT classid, objid FROM pg_depend WHERE {young}"
+        ));
+    }
+    if fresh.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "WITH RECURSIVE fresh(class, oid) AS MATERIALIZED ({}), \
+         touched(class, oid) AS (SELECT class, oid FROM (SELECT class, oid FROM fresh UNION \
+         SELECT d.refclassid, d.refobjid FROM fresh f JOIN pg_depend d \
+         ON d.classid = f.class AND d.objid = f.oid AND d.deptype = 'i') own UNION \
          SELECT d.class, d.oid FROM touched t, LATERAL (\
          SELECT classid, objid FROM pg_depend WHERE refclassid = t.class AND refobjid = t.oid \
          UNION ALL SELECT 'pg_class'::regclass, ev_class FROM pg_rewrite \
          WHERE t.class = 'pg_rewrite'::regclass AND oid = t.oid \
          UNION ALL SELECT 'pg_class'::regclass, adrelid FROM pg_attrdef \
          WHERE t.class = 'pg_attrdef'::regclass AND oid = t.oid) d(class, oid)) \
-         SELECT class::regclass::text, oid::text, '' FROM touched WHERE class <> 0 LIMIT {}",
+         SELECT c.relname, t.oid::text FROM touched t JOIN pg_class c ON c.oid = t.class LIMIT {}",
         fresh.join(" UNION ALL "),
         LIMIT + 1
-    )
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_touched_is_a_condition_that_never_holds() {
-        assert_eq!(Touched::default().holds("pg_class", "c.oid"), "false");
+    fn written(counts: &[(&str, u64, u64)]) -> Written {
+        Written(
+            counts
+                .iter()
+                .map(|(name, written, gone)| ((*name).to_owned(), (*written, *gone)))
+                .collect(),
+        )
     }
 
     #[test]
-    fn touched_objects_are_listed_by_catalogue() {
-        let mut touched = Touched::default();
-        touched
-            .by_catalogue
-            .insert("pg_class".to_owned(), vec!["1".to_owned(), "2".to_owned()]);
+    fn only_what_was_written_since_then_is_looked_at() {
+        let then = written(&[("pg_class", 2, 0), ("pg_type", 1, 1)]);
+        let now = written(&[("pg_class", 3, 1), ("pg_type", 1, 1), ("pg_proc", 1, 0)]);
         assert_eq!(
-            touched.holds("pg_class", "c.oid"),
-            "c.oid IN (SELECT unnest('{1,2}'::oid[]))"
+            now.since(&then),
+            [("pg_class", true), ("pg_proc", false)].into()
         );
-        assert_eq!(touched.holds("pg_proc", "p.oid"), "false");
+        assert!(query(&["pg_description".to_owned()].into()).is_none());
+        let query = query(&["pg_proc".to_owned()].into()).unwrap();
+        assert!(query.contains("FROM pg_proc WHERE") && !query.contains("pg_attribute"));
+    }
+
+    #[test]
+    fn counters_that_have_begun_anew_say_nothing() {
+        let then = written(&[("pg_class", 9, 3)]);
+        assert_eq!(
+            written(&[("pg_class", 1, 0)]).since(&then),
+            [("pg_class", true)].into()
+        );
+    }
+
+    #[test]
+    fn an_object_that_is_not_left_where_some_went_is_concerned() {
+        let touched = Touched {
+            objects: [("pg_class".to_owned(), vec![5, 7])].into(),
+            left: [("pg_type".to_owned(), [8].into())].into(),
+            ..Touched::default()
+        };
+        let concerns = |catalogue, oid| touched.concerns(catalogue, oid);
+        assert!(concerns("pg_class", 7) && !concerns("pg_class", 8));
+        assert!(concerns("pg_type", 9) && !concerns("pg_type", 8));
     }
 }
