@@ -240,6 +240,20 @@ fn the_real_upgrade_has_a_lock_timeout() {
 }
 
 #[test]
+fn the_real_upgrade_keeps_the_options_of_its_surroundings() {
+    let database = Server::shared().database();
+    database.psql("CREATE SCHEMA app");
+    let mut command = drydock(&database.url);
+    let script = "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE orders ()' \
+         -c \"CREATE TABLE seen AS SELECT current_setting('lock_timeout') v\"";
+    command
+        .env("PGOPTIONS", "-c search_path=app")
+        .args(["run", "--yes", "-o", "json", "--", "sh", "-c", script]);
+    Done::of(command).expect(0);
+    assert_eq!(database.psql("SELECT v FROM app.seen"), "1500ms");
+}
+
+#[test]
 fn the_real_upgrade_never_waits_longer_for_a_lock_than_its_role_would() {
     let database = Server::shared().database();
     database.psql(&format!(

@@ -144,7 +144,12 @@ impl Upgrading<'_> {
         )];
         let url = match (
             self.text,
-            self.dialect.with_setting(&given, LOCK_TIMEOUT, &millis),
+            self.dialect.with_setting(
+                &given,
+                LOCK_TIMEOUT,
+                &millis,
+                lease.target.options.as_deref(),
+            ),
         ) {
             (Some(_), Some(url)) => url,
             (Some(_), None) => {

@@ -216,17 +216,20 @@ impl Dialect {
 
     /// The user's own text with one more setting in `options` (`-c name=value`), for the real
     /// upgrade; `None` where the driver has no such parameter (asyncpg and pg8000 under SQLAlchemy).
+    /// `theirs` are the options that were in force, which may be those of `PGOPTIONS`: they count
+    /// for nothing beside a URL that has some.
     #[must_use]
-    pub fn with_setting(&self, original: &str, name: &str, value: &str) -> Option<String> {
+    pub fn with_setting(
+        &self,
+        original: &str,
+        name: &str,
+        value: &str,
+        theirs: Option<&str>,
+    ) -> Option<String> {
         let original = original.trim();
         let mine = format!("-c {name}={value}");
-        let options = self
-            .kept
-            .iter()
-            .find(|(key, _)| key == "options")
-            .map(|(_, value)| value.as_str());
         // The backend lets the last of equal settings win, and the user's own word must.
-        let merged = options.map_or(mine.clone(), |theirs| format!("{mine} {theirs}"));
+        let merged = theirs.map_or(mine.clone(), |theirs| format!("{mine} {theirs}"));
         match &self.form {
             Form::Url {
                 driver: Driver::Plain | Driver::Psycopg,
@@ -374,10 +377,11 @@ mod tests {
         #[case] original: &str,
         #[case] expected: Option<&str>,
     ) {
-        let (_, dialect) = parse(original, &Environment::new()).unwrap();
+        let (target, dialect) = parse(original, &Environment::new()).unwrap();
+        let theirs = target.options.as_deref();
         assert_eq!(
             dialect
-                .with_setting(original, "lock_timeout", "800")
+                .with_setting(original, "lock_timeout", "800", theirs)
                 .as_deref(),
             expected
         );
