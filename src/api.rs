@@ -36,6 +36,7 @@ pub use names::{
 pub use quantity::{Bytes, Duration, QuantityError};
 pub use schema::{crd, crd_yaml};
 pub use status::{
-    JobRecord, MigrationStatus, Outcome, Phase, Released, Run, Unaccepted, condition, is_true,
+    Attempts, JobRecord, MigrationStatus, Outcome, Phase, Released, Run, Unaccepted, condition,
+    is_true,
 };
 pub use template::Template;

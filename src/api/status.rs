@@ -58,6 +58,21 @@ pub struct MigrationStatus {
     /// The value of the retry annotation that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_retry: Option<String>,
+    /// How often the latest inputs were attempted, the latest last, so that no attempt ever has the
+    /// name of an earlier one whose Job and report are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempts>,
+}
+
+/// The attempts at one input.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempts {
+    /// What was run.
+    pub input_digest: InputDigest,
+    /// The number of the latest attempt.
+    #[schemars(with = "i32", range(min = 1))]
+    pub latest: u32,
 }
 
 /// An upgrade that landed elsewhere than predicted, or nobody knows where.
@@ -230,6 +245,7 @@ impl Default for MigrationStatus {
             released: Vec::new(),
             unaccepted: None,
             handled_retry: None,
+            attempts: Vec::new(),
         }
     }
 }

@@ -7,8 +7,12 @@ use super::decide::{name_of, passed};
 use super::effect::Effect;
 use super::standing::Standing;
 use super::world::World;
-use crate::api::{InputDigest, JobRecord, Outcome, Run, RunPhase, job_name, reason};
+use crate::api::{Attempts, InputDigest, JobRecord, Outcome, Run, RunPhase, job_name, reason};
 use crate::verdict::{UpgradeFailure, Verdict};
+
+/// Of how many inputs the attempts are counted. What is older than so many others is gone, and so
+/// are its reports.
+const INPUTS: usize = 20;
 
 /// Starts the first dry run of an input.
 pub(super) fn begin(
@@ -17,7 +21,7 @@ pub(super) fn begin(
     input: InputDigest,
     commands: String,
 ) -> Standing {
-    let attempt = 1 + latest_attempt(world, &input);
+    let attempt = next_attempt(world, next, &input);
     rehearse(world, next, input, commands, attempt)
 }
 
@@ -63,7 +67,7 @@ pub(super) fn again(world: &World, next: &mut Next, why: Again) -> Standing {
     let Some(old) = next.status.run.take() else {
         return Standing::Suspended;
     };
-    let attempt = 1 + latest_attempt(world, &old.input_digest).max(old.attempt);
+    let attempt = next_attempt(world, next, &old.input_digest).max(1 + old.attempt);
     let standing = rehearse(world, next, old.input_digest, old.commands, attempt);
     if let Some(run) = &mut next.status.run {
         run.started = old.started;
@@ -136,14 +140,33 @@ pub(super) fn has_evidence(world: &World, next: &Next) -> bool {
 
 /// Starts another attempt at the upgrade on the evidence of the same dry run.
 pub(super) fn upgrade_again(world: &World, next: &mut Next) -> Standing {
-    if let Some(run) = &mut next.status.run {
-        run.attempt = 1 + latest_attempt(world, &run.input_digest).max(run.attempt);
-        run.upgrade = None;
+    if let Some(input) = next.status.run.as_ref().map(|run| run.input_digest.clone()) {
+        let attempt = next_attempt(world, next, &input);
+        if let Some(run) = &mut next.status.run {
+            run.attempt = attempt.max(1 + run.attempt);
+            run.upgrade = None;
+        }
     }
     passed(world, next)
 }
 
-/// The greatest attempt of that input that left a trace under this Migration's name.
+/// The number of another attempt at that input, which from here on is on record.
+fn next_attempt(world: &World, next: &mut Next, input: &InputDigest) -> u32 {
+    let attempts = &mut next.status.attempts;
+    let known = attempts.iter().position(|of| of.input_digest == *input);
+    let known = known.map_or(0, |at| attempts.remove(at).latest);
+    let latest = 1 + known.max(latest_attempt(world, input));
+    attempts.push(Attempts {
+        input_digest: input.clone(),
+        latest,
+    });
+    let surplus = attempts.len().saturating_sub(INPUTS);
+    attempts.drain(..surplus);
+    latest
+}
+
+/// The greatest attempt of that input that left a trace under this Migration's name, be it that of
+/// an earlier Migration.
 fn latest_attempt(world: &World, input: &InputDigest) -> u32 {
     let names = world
         .jobs

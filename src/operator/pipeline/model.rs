@@ -354,14 +354,13 @@ impl Cluster {
                     return;
                 }
                 self.taken.remove(&job);
-                let run = self.status().run.unwrap();
-                let upgrade = run
-                    .upgrade
-                    .as_ref()
-                    .is_some_and(|record| record.name == job);
+                // The run may have been superseded in the same decision.
+                let run = self.status().run;
+                let upgrade = run.as_ref().and_then(|run| run.upgrade.as_ref());
+                let upgrade = upgrade.is_some_and(|record| record.name == job);
                 self.reports.entry(job).or_insert(StoredReport {
                     digest: summary.digest.clone(),
-                    bound_to: if upgrade { run.evidence } else { None },
+                    bound_to: run.filter(|_| upgrade).and_then(|run| run.evidence),
                     summary,
                     figures: Figures::default(),
                 });
