@@ -6,8 +6,10 @@
 
 mod advance;
 mod attempt;
+mod commands;
 mod decide;
 mod effect;
+mod outcome;
 mod pods;
 mod problem;
 mod release;

@@ -4,11 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::advance::Obstacle;
 use super::attempt::is_in_doubt;
+use super::commands::Commands;
 use super::problem::Problem;
 use super::world::World;
 use crate::api::{
-    MigrationStatus, Outcome, Phase, RELEASE_ANNOTATION, RETRY_ANNOTATION, Run, RunPhase,
-    Unaccepted, condition, exposed_credentials, reason,
+    MigrationStatus, Outcome, Phase, Run, RunPhase, Unaccepted, condition, exposed_credentials,
+    reason,
 };
 
 /// How a Migration stands.
@@ -429,62 +430,6 @@ fn upgraded(
             reason::PENDING.to_owned(),
             "no upgrade has been started".to_owned(),
         ),
-    }
-}
-
-/// The commands that a message ends with.
-struct Commands {
-    name: String,
-    namespace: String,
-    report: String,
-    describe: String,
-    resume: String,
-}
-
-impl Commands {
-    fn of(world: &World) -> Self {
-        let meta = &world.migration.metadata;
-        let name = meta.name.clone().unwrap_or_default();
-        let namespace = meta.namespace.clone().unwrap_or_default();
-        Self {
-            report: format!("drydock report {name} --namespace {namespace}"),
-            describe: format!("kubectl --namespace {namespace} describe migration {name}"),
-            resume: format!(
-                "kubectl --namespace {namespace} patch migration {name} --type merge --patch '{{\"spec\":{{\"suspend\":false}}}}'"
-            ),
-            name,
-            namespace,
-        }
-    }
-
-    fn retry(&self) -> String {
-        format!(
-            "kubectl --namespace {} annotate --overwrite migration {} {RETRY_ANNOTATION}=\"$(date +%s)\"",
-            self.namespace, self.name
-        )
-    }
-
-    fn release(&self, image: &str) -> String {
-        format!(
-            "kubectl --namespace {} annotate --overwrite migration {} {RELEASE_ANNOTATION}={image}",
-            self.namespace, self.name
-        )
-    }
-
-    fn pods(&self, job: &str) -> String {
-        format!(
-            "kubectl --namespace {} describe pods --selector job-name={job}",
-            self.namespace
-        )
-    }
-
-    fn next(&self, outcome: &Outcome) -> String {
-        let retry = self.retry();
-        if outcome.report.is_some() {
-            format!("the report: {}; to try again: {retry}", self.report)
-        } else {
-            format!("to try again: {retry}")
-        }
     }
 }
 
