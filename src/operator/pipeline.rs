@@ -15,6 +15,8 @@ mod problem;
 mod release;
 mod standing;
 mod transition;
+mod unaccepted;
+mod upkeep;
 mod world;
 
 pub use decide::decide;

@@ -8,19 +8,17 @@ use super::attempt::{
 use super::effect::{Decision, Effect};
 use super::release::{self, Grounds, is_released};
 use super::standing::{self, Standing};
+use super::unaccepted::{found_nothing_to_do, not_accepted, remember};
+use super::upkeep::{self, has_finalizer};
 use super::world::World;
 use crate::api::{
-    FINALIZER, JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, Unaccepted, commands_digest,
-    input_digest, job_name, reason,
+    JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, commands_digest, input_digest, job_name,
+    reason,
 };
-use crate::operator::gate;
 use crate::verdict::Verified;
 
 /// How often a run is rehearsed again because the database changed before its upgrade.
 const DRIFTS: u32 = 3;
-
-/// How many old reports are kept.
-const REPORTS: usize = 10;
 
 /// What to do in this world.
 #[must_use]
@@ -36,11 +34,7 @@ pub fn decide(world: &World) -> Decision {
     } else {
         first_look(world, &mut next);
         let standing = proceed(world, &mut next);
-        end_stray_runs(world, &mut next);
-        keep_finalizer_only_for_an_upgrade(world, &mut next);
-        release::forget(&mut next.status, world);
-        open_gates(world, &mut next);
-        forget_old_reports(world, &mut next);
+        upkeep::keep(world, &mut next);
         standing
     };
     standing::write(&mut next.status, world, &standing);
@@ -308,37 +302,6 @@ fn released(world: &World, next: &mut Next, same: bool, stage: Option<&Stage>) -
     }
 }
 
-fn found_nothing_to_do(run: &Run) -> bool {
-    run.outcome(RunPhase::DryRun)
-        .is_some_and(|outcome| outcome.nothing_to_do)
-}
-
-fn remember(next: &mut Next, outcome: &Outcome) {
-    let Some(run) = &next.status.run else { return };
-    next.status.unaccepted = Some(Unaccepted {
-        image: run.image.clone(),
-        reason: outcome.reason.clone(),
-        message: outcome.message.clone(),
-        predicted: run.predicted.clone().filter(|predicted| {
-            is_in_doubt(&outcome.reason) && Some(predicted) != run.before.as_ref()
-        }),
-    });
-}
-
-/// The upgrade that landed elsewhere, or nobody knows where, when the present run found nothing to
-/// do on top of it. What it would release is a state that nobody predicted and no person has
-/// accepted.
-///
-/// That a tool finds nothing pending says what the tool remembers, not what is there: after an
-/// upgrade that diverged it finds nothing pending either. But the dry run has compared states: where
-/// it began in the very state that the unknown upgrade was to reach, that upgrade has arrived.
-fn not_accepted(next: &Next) -> Option<Unaccepted> {
-    let run = next.status.run.as_ref()?;
-    let unaccepted = next.status.unaccepted.as_ref()?;
-    let arrived = unaccepted.predicted.is_some() && unaccepted.predicted == run.before;
-    (found_nothing_to_do(run) && !arrived).then(|| unaccepted.clone())
-}
-
 /// Adds the image of an upgrade that landed to the released ones, once.
 fn release_run(world: &World, next: &mut Next) -> Result<(), String> {
     let Some(run) = next.status.run.clone() else {
@@ -389,81 +352,6 @@ fn evidence_lost(world: &World, next: &mut Next, phase: RunPhase, why: &str) -> 
     }
 }
 
-/// A dry run that is not the present run's is of no use to anybody, nor is an upgrade that was
-/// superseded before it was started.
-fn end_stray_runs(world: &World, next: &mut Next) {
-    let run = next.status.run.clone();
-    for job in &world.jobs {
-        let over = job.failed || job.complete || job.deleting;
-        let useless = match job.phase {
-            Some(RunPhase::DryRun) => true,
-            Some(RunPhase::Upgrade) => job.pod.as_ref().is_some_and(|pod| pod.gate.is_some()),
-            None => false,
-        };
-        let wanted = job
-            .phase
-            .and_then(|phase| run.as_ref()?.job(phase))
-            .is_some_and(|record| record.name == job.name);
-        if job.owned && useless && !over && !wanted {
-            next.effects.push(Effect::DeleteJob {
-                name: job.name.clone(),
-                uid: job.uid.clone(),
-            });
-        }
-    }
-}
-
-fn keep_finalizer_only_for_an_upgrade(world: &World, next: &mut Next) {
-    let over = next
-        .status
-        .run
-        .as_ref()
-        .and_then(|run| run.job(RunPhase::Upgrade))
-        .is_none_or(|upgrade| {
-            upgrade
-                .outcome
-                .as_ref()
-                .is_some_and(|outcome| outcome.reason != reason::UPGRADE_UNKNOWN)
-        });
-    if over && has_finalizer(world) {
-        next.effects.push(Effect::RemoveFinalizer);
-    }
-}
-
-fn open_gates(world: &World, next: &mut Next) {
-    for pod in world.app_pods.iter().filter(|pod| !pod.leaving) {
-        if let Some(index) = pod.gate
-            && gate::opens_for(
-                pod.images.iter().map(String::as_str),
-                &world.migration.spec.image,
-                &next.status.released,
-            )
-        {
-            next.effects.push(Effect::OpenGate {
-                pod: pod.name.clone(),
-                uid: pod.uid.clone(),
-                index,
-            });
-        }
-    }
-}
-
-fn forget_old_reports(world: &World, next: &mut Next) {
-    let run = next.status.run.as_ref();
-    let needed: Vec<&str> = run.into_iter().flat_map(Run::job_names).collect();
-    let mut old: Vec<_> = world
-        .kept
-        .iter()
-        .filter(|map| map.owned && !needed.contains(&map.name.as_str()))
-        .collect();
-    old.sort_by_key(|map| std::cmp::Reverse(map.created));
-    for map in old.into_iter().skip(REPORTS) {
-        next.effects.push(Effect::DeleteReport {
-            name: map.name.clone(),
-        });
-    }
-}
-
 /// Whether a person asks for another attempt. A value counts once, also when nothing could be
 /// retried at the time.
 fn take_retry(world: &World, next: &mut Next) -> bool {
@@ -496,16 +384,6 @@ fn with_run<T>(
 
 fn drifts(next: &Next) -> u32 {
     next.status.run.as_ref().map_or(0, |run| run.drifts)
-}
-
-fn has_finalizer(world: &World) -> bool {
-    world
-        .migration
-        .metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .any(|finalizer| finalizer == FINALIZER)
 }
 
 pub(super) fn name_of(world: &World) -> &str {
