@@ -148,21 +148,6 @@ impl Kind {
         self.key.map(|(catalogue, _)| catalogue)
     }
 
-    /// Whether its query reads a catalogue, by its name or by what a function says of it.
-    pub(super) fn reads(&self, major: u32, catalogue: &str) -> bool {
-        let sql = self.query(major, None);
-        let words = sql.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
-        // A view is named after what it shows.
-        let named = words.clone().any(|word| word.starts_with(catalogue));
-        // What the server writes out names anything; roles are none of an object's catalogues.
-        let writes = |word: &str| word.starts_with("pg_get_") && word != "pg_get_userbyid";
-        named
-            || words.clone().any(writes)
-            || ["::reg", "pg_identify_", "format_type"]
-                .iter()
-                .any(|part| sql.contains(part))
-    }
-
     /// The query for one major version: rows of kind, identity, definition and key (catalogue and
     /// OID); of the objects whose key is one of `touched` alone, or of all.
     pub(super) fn query(&self, major: u32, touched: Option<&[u32]>) -> String {
@@ -201,6 +186,22 @@ impl Kind {
         }
         sql
     }
+}
+
+/// Whether the query of a kind reads one of some catalogues, by its name or by what a function says of
+/// it.
+pub(super) fn reads<'a>(sql: &str, mut catalogues: impl Iterator<Item = &'a str>) -> bool {
+    let words = sql.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    // What the server writes out names anything; roles are none of an object's catalogues.
+    let writes = |word: &str| word.starts_with("pg_get_") && word != "pg_get_userbyid";
+    let anything = words.clone().any(writes)
+        || ["::reg", "pg_identify_", "format_type"]
+            .iter()
+            .any(|part| sql.contains(part));
+    catalogues.any(|catalogue| {
+        // A view is named after what it shows.
+        anything || words.clone().any(|word| word.starts_with(catalogue))
+    })
 }
 
 fn sorted_acl(list: &str) -> String {

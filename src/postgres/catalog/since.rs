@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::kind::Kind;
+use super::kind::{Kind, reads};
 use super::touched::{self, Touched, Written};
 use super::{Object, assemble, collect, kinds, query, read, together};
 use crate::postgres::ask::{Ask, AskError, Row};
@@ -92,14 +92,13 @@ pub async fn since(asker: &mut impl Ask, major: u32, mark: &Mark) -> Result<Late
         match kind.hangs_on().map(|catalogue| touched.of(catalogue)) {
             Some([]) => {}
             Some(oids) => parts.push(kind.query(major, Some(oids))),
-            None if touched
-                .written()
-                .any(|catalogue| kind.reads(major, catalogue)) =>
-            {
-                again.insert(kind.name);
-                parts.push(kind.query(major, None));
+            None => {
+                let query = kind.query(major, None);
+                if reads(&query, touched.written()) {
+                    again.insert(kind.name);
+                    parts.push(query);
+                }
             }
-            None => {}
         }
     }
     let rows = if parts.is_empty() {
