@@ -6,6 +6,8 @@
 mod apply;
 mod error;
 mod events;
+#[cfg(test)]
+mod fixture;
 mod foreign;
 mod gather;
 mod http;

@@ -405,11 +405,12 @@ mod tests {
     use kube::Client;
     use kube::client::Body;
 
+    use super::super::fixture::migration;
     use super::super::last_seen::LastSeen;
     use super::super::metrics::Metrics;
     use super::super::{events, gather};
     use super::*;
-    use crate::api::{JobRecord, from_yaml};
+    use crate::api::JobRecord;
     use crate::operator::pipeline::decide;
     use crate::operator::resources::OwnImage;
     use crate::verdict::{EvidenceDigest, RollbackProof, Verdict};
@@ -460,14 +461,7 @@ mod tests {
 
     /// A Migration whose dry run is on record, and whose Job has been refused before.
     fn world() -> World {
-        let spec = from_yaml(
-            "{image: 'registry.example/orders:v2', alembic: {}, \
-              database: {urlFrom: {secretKeyRef: {name: orders-db, key: url}}}}",
-        )
-        .unwrap();
-        let mut migration = Migration::new("orders", spec);
-        migration.metadata.namespace = Some("shop".into());
-        migration.metadata.uid = Some("m-1".into());
+        let migration = migration();
         let mut world = World {
             now: jiff::Timestamp::UNIX_EPOCH,
             migration,

@@ -59,19 +59,8 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
+    use super::super::fixture::migration;
     use super::*;
-    use crate::api::from_yaml;
-
-    fn migration() -> Migration {
-        let spec = from_yaml(
-            "{image: 'registry.example/orders:v2', alembic: {}, \
-              database: {urlFrom: {secretKeyRef: {name: orders-db, key: url}}}}",
-        )
-        .unwrap();
-        let mut migration = Migration::new("orders", spec);
-        migration.metadata.uid = Some("m-1".into());
-        migration
-    }
 
     /// The Job that has the name, as far as it matters here.
     fn found(uid: &str, migration: &str) -> Value {

@@ -6,19 +6,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::api::{Migration, from_yaml};
+use crate::operator::controller::fixture::migration;
 use crate::operator::pipeline::StoredReport;
 use crate::report::Summary;
 use crate::verdict::EvidenceDigest;
 
 fn world(status: &MigrationStatus) -> World {
-    let spec = from_yaml(
-        "{image: 'registry.example/orders:v2', alembic: {}, \
-          database: {urlFrom: {secretKeyRef: {name: orders-db, key: url}}}}",
-    )
-    .unwrap();
-    let mut migration = Migration::new("orders", spec);
-    migration.metadata.namespace = Some("shop".into());
+    let mut migration = migration();
     migration.status = Some(status.clone());
     let summary: Summary = serde_json::from_value(json!({
         "run": "r", "attempt": 1, "verdict": "Passed", "digest": "sha256:1", "bytes": 1,
