@@ -84,6 +84,7 @@ const PURE: &[&str] = &[
     "operator/gate",
     "operator/resources",
     "dock/plan",
+    "dock/tool",
 ];
 
 /// What a pure part never names.

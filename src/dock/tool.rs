@@ -17,8 +17,8 @@ pub enum Tool {
 
 impl Tool {
     /// Chooses the preset for a command that was given word by word: Alembic when the program is
-    /// called alembic, also behind `python -m` and behind `run` of uv, poetry, pipenv, pdm and
-    /// hatch.
+    /// called alembic, also behind `python -m` and behind `run` of uv, poetry, pipenv, pdm, hatch,
+    /// rye and pixi.
     #[must_use]
     pub fn for_command(command: Vec<String>, version_tables: Vec<String>) -> Self {
         if alembic::is_alembic(&command) {
@@ -46,6 +46,15 @@ impl Tool {
         match self {
             Self::Alembic(alembic) => alembic.command(),
             Self::Generic(generic) => generic.command.clone(),
+        }
+    }
+
+    /// Alembic's other commands, when the upgrade is Alembic's.
+    #[must_use]
+    pub fn alembic(&self) -> Option<&Alembic> {
+        match self {
+            Self::Alembic(alembic) => Some(alembic),
+            Self::Generic(_) => None,
         }
     }
 
