@@ -95,9 +95,9 @@ def rehearsal(url: str):
         yield address, process.pid
     finally:
         process.send_signal(signal.SIGINT)
-        process.stdout.read()
+        said = process.stdout.read()
         if process.wait() != 0:
-            sys.exit(f"the rehearsal of a benchmark ended with {process.returncode}")
+            sys.exit(f"the rehearsal of a benchmark ended with {process.returncode}:\n{said}")
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 //! is finished by the one ROLLBACK. However it ends, upstream is never reconnected.
 
 mod listener;
+mod lookout;
 mod opening;
 mod recorder;
 mod session;

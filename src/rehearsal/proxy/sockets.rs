@@ -6,7 +6,7 @@
 //! nothing more is read from where it comes: memory stays flat however much is copied.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use super::listener::{Arrival, Newcomer, turn_away};
+use super::lookout;
 use super::recorder::Recorder;
 use crate::postgres::connect::Stream;
 use crate::rehearsal::transaction::{
@@ -31,6 +32,9 @@ const HIGH_WATER: usize = 256 * 1024;
 
 /// The greatest read at once.
 const CHUNK: usize = 64 * 1024;
+
+/// A server writes when its buffer of this size is full, or when it waits for us.
+const POURING: usize = 8 * 1024;
 
 /// What the same process wants of the core.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ struct Upstream {
     buffer: BytesMut,
     decoder: FrameDecoder,
     closed: bool,
+    /// The last read was of a result that fills the server's buffer: there is more of it.
+    pours: bool,
 }
 
 struct Connection {
@@ -97,6 +103,7 @@ impl Sockets {
                 buffer: BytesMut::new(),
                 decoder: FrameDecoder::backend(),
                 closed: false,
+                pours: false,
             },
             clients: BTreeMap::new(),
             arrivals,
@@ -160,6 +167,16 @@ impl Sockets {
     fn poll(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<Event> {
         self.record(output);
         if let Some(event) = self.at_hand(output) {
+            return Poll::Ready(event);
+        }
+        // More is coming: it leaves in fewer and greater writes.
+        if self.upstream.pours
+            && output
+                .clients
+                .values()
+                .all(|outlet| outlet.bytes.len() < CHUNK)
+            && let Poll::Ready(event) = self.upstream.read(cx)
+        {
             return Poll::Ready(event);
         }
         self.write_clients(cx, output);
@@ -321,8 +338,9 @@ fn may_speak(output: &Output, id: ClientId) -> bool {
 }
 
 impl Surroundings for Sockets {
-    fn next(&mut self, output: &mut Output) -> impl Future<Output = Event> + Send {
-        poll_fn(move |cx| self.poll(cx, output))
+    async fn next(&mut self, output: &mut Output) -> Event {
+        let alert = !self.upstream.pours;
+        lookout::wait(|cx| self.poll(cx, output), alert).await
     }
 }
 
@@ -356,7 +374,7 @@ impl Upstream {
                 &mut self.buffer
             )) {
                 Ok(0) | Err(_) => self.closed = true,
-                Ok(_) => {}
+                Ok(count) => self.pours = count >= POURING,
             }
         }
     }
