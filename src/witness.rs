@@ -82,7 +82,7 @@ pub enum WitnessError {
     },
 }
 
-/// Proves, or does not, that a rehearsal left nothing behind: waits up to two seconds for its
+/// Proves, or does not, that a rehearsal left nothing behind: waits up to ten seconds for its
 /// session to be gone, then compares with `before`.
 ///
 /// # Errors

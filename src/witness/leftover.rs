@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::{Before, Facts, WitnessError};
 use crate::postgres::ask::{Ask, Row, literal};
 
-/// A server process needs a moment to notice that its client is gone and to roll back.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A server process needs a moment to notice that its client is gone and to roll back, on a machine
+/// with busy disks a long one.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it is looked again.
 const PAUSE: Duration = Duration::from_millis(20);
