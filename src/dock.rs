@@ -10,6 +10,7 @@ pub mod console;
 pub mod decide;
 pub mod document;
 pub mod files;
+mod holding;
 pub mod lease;
 pub mod link;
 pub mod local;

@@ -1,4 +1,4 @@
-//! Following a command over the link, from whichever side holds the database.
+//! Following commands over the link, one after the other, from whichever side holds the database.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::link::{Answer, Ended, Order, Sidecar, Start};
 /// How long a runner that was told to stop may take to say so.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// The command of one run, as the side that holds the database sees it.
+/// A command, as the side that holds the database sees it.
 #[derive(Debug)]
 pub struct Command {
     link: Sidecar,
@@ -22,6 +22,12 @@ impl Command {
             Err(_) => Some(Ended::lost()),
         };
         Self { link, ended }
+    }
+
+    /// The link over which the next command may be started, once this one has ended.
+    #[must_use]
+    pub fn over(self) -> Sidecar {
+        self.link
     }
 
     /// Tells a runner that there is nothing to run.
@@ -57,7 +63,7 @@ impl Command {
     }
 
     /// Ends it, however it stands, and says how it ended.
-    pub async fn stop(mut self) -> Ended {
+    pub async fn stop(&mut self) -> Ended {
         if self.ended.is_none() {
             let _ = self.link.orders.send(Order::Stop).await;
         }

@@ -29,7 +29,7 @@ pub enum Order {
     },
     /// End the command.
     Stop,
-    /// The result has arrived; the runner may go.
+    /// The result has arrived. Another command may follow; the runner goes when the link closes.
     Received,
 }
 

@@ -25,48 +25,55 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 /// How long the output of a command that has ended may still be held open by its children.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
-/// Serves one sidecar: takes its order, runs the command, hands the result over.
+/// Serves one sidecar: runs the commands that it orders, one after the other, and hands each result
+/// over, until it orders no more.
 ///
-/// `output` receives the command's standard output and error as they come; `stop` turns true when
-/// this process was asked to end. Returns how the command ended, `None` when nothing was to be run.
+/// `output` receives the commands' standard output and error as they come; `stop` turns true when
+/// this process was asked to end. Returns how the last command ended, `None` when nothing was run.
 pub async fn serve(
     mut link: Runner,
     output: mpsc::Sender<Bytes>,
     mut stop: watch::Receiver<bool>,
 ) -> Option<Ended> {
-    let order = tokio::select! {
-        biased;
-        order = link.orders.recv() => order,
-        () = asked(&mut stop) => {
-            let ended = Ended {
-                how: How::NotStarted {
-                    reason: "the command's container was stopped before the command was started"
-                        .to_owned(),
-                },
-                output: String::new(),
-                millis: 0,
-            };
-            hand_over(&mut link, &ended).await;
-            return Some(ended);
+    let mut last = None;
+    loop {
+        let order = tokio::select! {
+            biased;
+            order = link.orders.recv() => order,
+            () = asked(&mut stop) => {
+                if last.is_none() {
+                    let ended = not_started(
+                        "the command's container was stopped before the command was started",
+                    );
+                    hand_over(&mut link, &ended).await;
+                    last = Some(ended);
+                }
+                return last;
+            }
+        };
+        match order {
+            Some(Order::Start(start)) => {
+                let ended = run(start, &mut link, output.clone(), stop.clone()).await;
+                hand_over(&mut link, &ended).await;
+                last = Some(ended);
+            }
+            Some(Order::NothingToRun { reason }) => {
+                tracing::info!(reason, "nothing to run");
+                return last;
+            }
+            Some(Order::Stop | Order::Received) | None => return last,
         }
-    };
-    let start = match order {
-        Some(Order::Start(start)) => start,
-        Some(Order::NothingToRun { reason }) => {
-            tracing::info!(reason, "nothing to run");
-            return None;
-        }
-        Some(Order::Stop | Order::Received) | None => {
-            return Some(Ended {
-                how: How::Stopped,
-                output: String::new(),
-                millis: 0,
-            });
-        }
-    };
-    let ended = run(start, &mut link, output, stop).await;
-    hand_over(&mut link, &ended).await;
-    Some(ended)
+    }
+}
+
+fn not_started(reason: impl Into<String>) -> Ended {
+    Ended {
+        how: How::NotStarted {
+            reason: reason.into(),
+        },
+        output: String::new(),
+        millis: 0,
+    }
 }
 
 /// A sidecar that is gone has already counted this command as lost.
@@ -94,13 +101,7 @@ async fn run(
     let mut tail = Tail::new(start.secrets.clone());
     let mut child = match spawn(&start) {
         Ok(child) => child,
-        Err(reason) => {
-            return Ended {
-                how: How::NotStarted { reason },
-                output: String::new(),
-                millis: 0,
-            };
-        }
+        Err(reason) => return not_started(reason),
     };
     let group = child
         .id()
@@ -262,6 +263,7 @@ mod tests {
         while let Some(answer) = answers.recv().await {
             if let Answer::Ended(ended) = answer {
                 sidecar.orders.send(Order::Received).await.unwrap();
+                drop(sidecar.orders);
                 assert_eq!(task.await.unwrap(), Some(ended.clone()));
                 return ended;
             }
@@ -275,6 +277,29 @@ mod tests {
         assert_eq!(ended.how, How::Exited { code: 3 });
         assert!(ended.output.contains("by the command"));
         assert!(!ended.output.contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn a_runner_runs_one_command_after_the_other_until_nothing_more_is_ordered() {
+        let (mut sidecar, runner) = link::channel();
+        let (output, mut heard) = mpsc::channel(16);
+        let (_keep, stop) = watch::channel(false);
+        tokio::spawn(async move { while heard.recv().await.is_some() {} });
+        let task = tokio::spawn(serve(runner, output, stop));
+        for code in [3, 0] {
+            let order = Order::Start(shell(&format!("exit {code}")));
+            sidecar.orders.send(order).await.unwrap();
+            let ended = loop {
+                if let Answer::Ended(ended) = sidecar.answers.recv().await.unwrap() {
+                    break ended;
+                }
+            };
+            assert_eq!(ended.how, How::Exited { code });
+            sidecar.orders.send(Order::Received).await.unwrap();
+        }
+        drop(sidecar);
+        let last = task.await.unwrap().map(|ended| ended.how);
+        assert_eq!(last, Some(How::Exited { code: 0 }));
     }
 
     #[tokio::test]
