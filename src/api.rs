@@ -36,7 +36,7 @@ pub use names::{
 pub use quantity::{Bytes, Duration, QuantityError};
 pub use schema::{crd, crd_yaml};
 pub use status::{
-    Attempts, JobRecord, MigrationStatus, Outcome, Phase, Released, Run, Unaccepted, condition,
-    is_true,
+    Attempts, JobRecord, MigrationStatus, Outcome, Past, PastPhase, Phase, Released, Run,
+    Unaccepted, condition, is_true,
 };
 pub use template::Template;

@@ -8,6 +8,7 @@ mod evidence;
 mod finding;
 mod ledger;
 pub mod render;
+pub mod revision;
 mod statement;
 mod summary;
 pub mod units;

@@ -75,6 +75,25 @@ fn good_releases_are_rehearsed_without_a_trace_then_applied_and_only_then_their_
         sorted(&orders.dump("direct"))
     );
     assert_eq!(orders.upgrades().len(), 2);
+
+    // Both are told, the latest first.
+    let status = orders.orders()["status"].clone();
+    let history = status["history"].as_array().unwrap().clone();
+    let images: Vec<&str> = history
+        .iter()
+        .filter_map(|past| past["image"].as_str())
+        .collect();
+    assert_eq!(images, [v2.as_str(), v1.as_str()]);
+    for past in &history {
+        assert_eq!(past["phase"], "Upgrade", "{past}");
+        assert_eq!(past["reason"], "Upgraded", "{past}");
+        assert_eq!(past["attempt"], 1, "{past}");
+        assert!(past["dryRunMillis"].as_u64() > Some(0), "{past}");
+        assert!(past["upgradeMillis"].as_u64() > Some(0), "{past}");
+        assert!(time(&past["started"]) < time(&past["finished"]), "{past}");
+    }
+    assert_eq!(history[0]["evidence"], status["run"]["evidence"]);
+    assert_eq!(history[0]["inputDigest"], status["run"]["inputDigest"]);
 }
 
 #[test]

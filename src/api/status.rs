@@ -62,6 +62,59 @@ pub struct MigrationStatus {
     /// name of an earlier one whose Job and report are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempts>,
+    /// How the latest attempts ended, of all images, the latest first: at most 10, and fewer where
+    /// the status would become too large.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Past>,
+}
+
+/// How one attempt ended: its dry run, or the upgrade that followed it.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Past {
+    /// The image of its input.
+    pub image: String,
+    /// What was run.
+    pub input_digest: InputDigest,
+    /// Counts from 1 for each input.
+    #[schemars(with = "i32", range(min = 1))]
+    pub attempt: u32,
+    /// How far it came.
+    pub phase: PastPhase,
+    /// How that ended: see [`Outcome::reason`].
+    pub reason: String,
+    /// The verdict's cause, when the verdict has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// True when nothing was pending.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nothing_to_do: bool,
+    /// The digest of the dry run's report, when it was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceDigest>,
+    /// When the first of its Jobs was created.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started: Timestamp,
+    /// When its end was known.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub finished: Timestamp,
+    /// How long the command ran in the dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub dry_run_millis: Option<u64>,
+    /// How long the command ran in the upgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub upgrade_millis: Option<u64>,
+}
+
+/// How far an attempt came.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PastPhase {
+    /// Its dry run ended, and no upgrade was started.
+    DryRun,
+    /// Its upgrade ended.
+    Upgrade,
 }
 
 /// The attempts at one input.
@@ -165,6 +218,10 @@ pub struct JobRecord {
     /// Its UID, once it was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// When it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub created: Option<Timestamp>,
     /// The UID of an upgrade's pod, before that pod is started: no other pod of the Job ever is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
@@ -180,6 +237,7 @@ impl JobRecord {
         Self {
             name,
             uid: None,
+            created: None,
             pod: None,
             outcome: None,
         }
@@ -246,6 +304,7 @@ impl Default for MigrationStatus {
             unaccepted: None,
             handled_retry: None,
             attempts: Vec::new(),
+            history: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod attempt;
 mod commands;
 mod decide;
 mod effect;
+mod history;
 mod outcome;
 mod pods;
 mod problem;

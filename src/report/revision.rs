@@ -129,6 +129,7 @@ fn mentions_version_table(text: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use rstest::rstest;
 

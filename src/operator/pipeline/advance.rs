@@ -105,6 +105,7 @@ fn job(
             (Some(job), Some(uid)) if job.uid == *uid => Some(job),
             (Some(job), None) => {
                 record.uid = Some(job.uid.clone());
+                record.created = Some(job.created);
                 Some(job)
             }
             (_, Some(_)) => None,
@@ -400,12 +401,18 @@ pub(super) fn verified(world: &World, run: &Run) -> Result<Verified, String> {
 
 /// Whether somebody else, mostly another run, held what the run needs, so that waiting helps.
 pub(super) fn is_busy(outcome: &Outcome) -> bool {
-    outcome.reason == reason::ENVIRONMENT
+    is_busy_end(&outcome.reason, outcome.cause.as_deref())
+}
+
+/// The same of what is left of an outcome.
+pub(super) fn is_busy_end(reason: &str, cause: Option<&str>) -> bool {
+    reason == reason::ENVIRONMENT
         && [
             Environment::Busy,
             Environment::EarlierRunAlive,
             Environment::Locked,
         ]
-        .map(|cause| Some(format!("{cause:?}")))
-        .contains(&outcome.cause)
+        .map(|cause| format!("{cause:?}"))
+        .iter()
+        .any(|busy| Some(busy.as_str()) == cause)
 }

@@ -155,7 +155,10 @@ fn next_attempt(world: &World, next: &mut Next, input: &InputDigest) -> u32 {
     let attempts = &mut next.status.attempts;
     let known = attempts.iter().position(|of| of.input_digest == *input);
     let known = known.map_or(0, |at| attempts.remove(at).latest);
-    let latest = 1 + known.max(latest_attempt(world, input));
+    let past = next.status.history.iter();
+    let past = past.filter(|past| past.input_digest == *input);
+    let past = past.map(|past| past.attempt).max().unwrap_or(0);
+    let latest = 1 + known.max(past).max(latest_attempt(world, input));
     attempts.push(Attempts {
         input_digest: input.clone(),
         latest,

@@ -6,14 +6,14 @@ use super::attempt::{
     upgrade_again,
 };
 use super::effect::{Decision, Effect};
+use super::history;
 use super::release::{self, Grounds, is_released};
 use super::standing::{self, Standing};
 use super::unaccepted::{found_nothing_to_do, not_accepted, remember};
 use super::upkeep::{self, has_finalizer};
 use super::world::World;
 use crate::api::{
-    JobRecord, Outcome, RETRY_ANNOTATION, Run, RunPhase, commands_digest, input_digest, job_name,
-    reason,
+    JobRecord, Outcome, RETRY_ANNOTATION, RunPhase, commands_digest, input_digest, job_name, reason,
 };
 use crate::verdict::Verified;
 
@@ -37,7 +37,9 @@ pub fn decide(world: &World) -> Decision {
         upkeep::keep(world, &mut next);
         standing
     };
+    history::record(world, &mut next.status);
     standing::write(&mut next.status, world, &standing);
+    history::bound(&mut next.status);
     Decision {
         status: next.status,
         effects: next.effects,
@@ -47,7 +49,7 @@ pub fn decide(world: &World) -> Decision {
 
 /// A Migration that goes away waits for the end of its upgrade.
 fn leave(world: &World, next: &mut Next) -> Standing {
-    let stage = with_run(world, next, advance);
+    let stage = look(world, next);
     match stage {
         Some(Stage::Going(RunPhase::Upgrade, obstacle)) => Standing::Upgrading {
             obstacle,
@@ -77,7 +79,7 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
     let input = input_digest(spec);
     let commands = commands_digest(spec);
     let retry = take_retry(world, next);
-    let stage = with_run(world, next, advance);
+    let stage = look(world, next);
     let same = next
         .status
         .run
@@ -371,15 +373,14 @@ fn take_retry(world: &World, next: &mut Next) -> bool {
     new
 }
 
-fn with_run<T>(
-    world: &World,
-    next: &mut Next,
-    act: impl FnOnce(&World, &mut Next, &mut Run) -> T,
-) -> Option<T> {
+/// How far the run has come. What has ended goes down in the history at once: the same decision may
+/// begin another run.
+fn look(world: &World, next: &mut Next) -> Option<Stage> {
     let mut run = next.status.run.take()?;
-    let result = act(world, next, &mut run);
+    let stage = advance(world, next, &mut run);
     next.status.run = Some(run);
-    Some(result)
+    history::record(world, &mut next.status);
+    Some(stage)
 }
 
 fn drifts(next: &Next) -> u32 {

@@ -1,6 +1,7 @@
 //! A cluster of plain values: API server, kubelet, witness and people, without their delays.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -57,7 +58,7 @@ pub(super) struct Cluster {
     /// What the next dry runs and upgrades do; a pass when nothing is said.
     pub(super) dry_runs: VecDeque<Going>,
     pub(super) upgrades: VecDeque<Going>,
-    goings: BTreeMap<String, Going>,
+    pub(super) goings: BTreeMap<String, Going>,
     /// Names of all upgrades that were ever started.
     pub(super) upgrades_started: Vec<String>,
     /// Upgrades whose command may still run somewhere.
@@ -73,6 +74,10 @@ pub(super) struct Cluster {
 
 pub(super) const V1: &str = "registry.example/orders:v1";
 pub(super) const V2: &str = "registry.example/orders:v2";
+
+/// How long the command always runs.
+pub(super) const IN_DRY_RUN: Duration = Duration::from_millis(1200);
+pub(super) const IN_UPGRADE: Duration = Duration::from_millis(1400);
 
 impl Cluster {
     pub(super) fn new() -> Self {
@@ -362,7 +367,10 @@ impl Cluster {
                     digest: summary.digest.clone(),
                     bound_to: run.filter(|_| upgrade).and_then(|run| run.evidence),
                     summary,
-                    figures: Figures::default(),
+                    figures: Figures {
+                        command: Some(if upgrade { IN_UPGRADE } else { IN_DRY_RUN }),
+                        ..Figures::default()
+                    },
                 });
             }
             Effect::DeleteReport { name } => {

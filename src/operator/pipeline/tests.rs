@@ -5,7 +5,10 @@ use rstest::rstest;
 
 use super::model::{Cluster, Going, V1, V2};
 use super::{GonePod, KeptMap, Problem, decide, transitions};
-use crate::api::{Phase, RELEASE_ANNOTATION, RunPhase, condition, reason};
+use crate::api::{
+    MigrationStatus, Past, PastPhase, Phase, RELEASE_ANNOTATION, RunPhase, condition, job_name,
+    reason,
+};
 use crate::verdict::{Budget, Environment, NotRehearsed, UpgradeFailure, Verdict};
 
 fn released(cluster: &Cluster) -> Vec<String> {
@@ -1069,6 +1072,7 @@ fn check(cluster: &Cluster) -> Result<(), TestCaseError> {
     for entry in &status.released {
         prop_assert!(entry.evidence.is_some(), "released without evidence");
     }
+    check_history(cluster)?;
     if let Some(ready) = status.condition(condition::READY) {
         let settled = ready.status == "True"
             || status.condition(condition::STALLED).is_some()
@@ -1080,6 +1084,76 @@ fn check(cluster: &Cluster) -> Result<(), TestCaseError> {
             settled || acts || runs || decision.requeue.is_some(),
             "nothing will wake {status:#?}"
         );
+    }
+    Ok(())
+}
+
+/// What has ended is told once, as it was, and nothing else is.
+fn check_history(cluster: &Cluster) -> Result<(), TestCaseError> {
+    let status = cluster.status();
+    let history = &status.history;
+    prop_assert!(history.len() <= 10);
+    let names = |past: &Past| {
+        let of = |phase| job_name("orders", phase, &past.input_digest, past.attempt);
+        [of(RunPhase::DryRun), of(RunPhase::Upgrade)]
+    };
+    for (index, past) in history.iter().enumerate() {
+        prop_assert!(past.started <= past.finished);
+        for earlier in &history[index + 1..] {
+            prop_assert!(earlier.finished <= past.finished);
+            let same = earlier.input_digest == past.input_digest;
+            prop_assert!(!same || earlier.attempt < past.attempt, "{history:#?}");
+        }
+        let [dry_run, upgrade] = names(past);
+        let job = match past.phase {
+            PastPhase::DryRun => dry_run,
+            PastPhase::Upgrade => upgrade,
+        };
+        let landed = [reason::PASSED, reason::UPGRADED].contains(&past.reason.as_str());
+        let lands = matches!(
+            cluster.goings.get(&job),
+            Some(Going::Says(Verdict::Passed) | Going::NothingToDo)
+        );
+        prop_assert!(!landed || lands, "{past:#?}");
+    }
+    // A run whose Job has ended is the latest entry.
+    if let Some(run) = &status.run {
+        let ended = |phase| {
+            let name = job_name("orders", phase, &run.input_digest, run.attempt);
+            let record = run.job(phase).filter(|record| record.name == name)?;
+            record.outcome.as_ref()
+        };
+        let (phase, outcome) = match ended(RunPhase::Upgrade) {
+            Some(outcome) => (PastPhase::Upgrade, Some(outcome)),
+            None => (PastPhase::DryRun, ended(RunPhase::DryRun)),
+        };
+        if let Some(outcome) = outcome {
+            let told = history
+                .first()
+                .map(|past| (past.attempt, past.phase, past.reason.as_str()));
+            prop_assert_eq!(told, Some((run.attempt, phase, outcome.reason.as_str())));
+        }
+    }
+    // What was released after its migration is told, unless it is too long ago.
+    for entry in status.released.iter().filter(|_| history.len() < 10) {
+        prop_assert!(history.iter().any(|past| past.evidence == entry.evidence));
+    }
+    Ok(())
+}
+
+/// Nothing that was told is told otherwise later, but of the run that goes on.
+fn only_adds(before: &MigrationStatus, after: &MigrationStatus) -> Result<(), TestCaseError> {
+    let goes_on = before
+        .run
+        .as_ref()
+        .map(|run| (&run.input_digest, run.attempt));
+    for past in &before.history {
+        let waited = past.reason == reason::ENVIRONMENT && past.cause.as_deref() == Some("Busy");
+        let kept = after.history.contains(past)
+            || goes_on == Some((&past.input_digest, past.attempt))
+            || after.history.len() == 10
+            || waited;
+        prop_assert!(kept, "{past:#?} was forgotten");
     }
     Ok(())
 }
@@ -1110,7 +1184,8 @@ proptest! {
         cluster.upgrades.extend(upgrades);
         let mut elsewhere = None;
         for happening in happenings {
-            let upgrading = cluster.status().run.filter(|run| {
+            let before = cluster.status();
+            let upgrading = before.run.clone().filter(|run| {
                 let upgrade = run.upgrade.as_ref();
                 upgrade.is_some_and(|record| record.outcome.is_none())
             });
@@ -1137,6 +1212,7 @@ proptest! {
                 Happening::LoseReports => cluster.reports.clear(),
             }
             check(&cluster)?;
+            only_adds(&before, &cluster.status())?;
             let upgrade = cluster.status().run.and_then(|run| run.upgrade);
             match upgrade.and_then(|record| record.outcome) {
                 Some(outcome) if outcome.reason == reason::UPGRADED => elsewhere = None,
@@ -1198,6 +1274,12 @@ proptest! {
         prop_assert_eq!(released(&dying), released(&steady));
         prop_assert_eq!(&dying.upgrades_started, &steady.upgrades_started);
         prop_assert_eq!(job_names(&dying), job_names(&steady));
+        let told = |cluster: &Cluster| {
+            let history = cluster.status().history.into_iter();
+            let told = history.map(|past| (past.image, past.attempt, past.phase, past.reason));
+            told.collect::<Vec<_>>()
+        };
+        prop_assert_eq!(told(&dying), told(&steady));
     }
 
     /// Once nothing is left to do, deciding again says so.

@@ -104,6 +104,8 @@ pub struct StoredReport {
 pub struct Figures {
     /// From the run's beginning to its verdict.
     pub duration: Option<Duration>,
+    /// How long the command ran; `None` when it was not started.
+    pub command: Option<Duration>,
     /// The longest that another session waited behind a dry run.
     pub longest_wait: Option<Duration>,
 }
@@ -225,6 +227,8 @@ impl StoredReport {
             bound_to: Option<EvidenceDigest>,
             started: Option<Timestamp>,
             finished: Option<Timestamp>,
+            #[serde(default)]
+            command_millis: u64,
             longest_wait_millis: Option<u64>,
         }
         let document: Document = serde_json::from_slice(report).ok()?;
@@ -239,6 +243,9 @@ impl StoredReport {
             bound_to: document.bound_to,
             figures: Figures {
                 duration,
+                command: Some(document.command_millis)
+                    .filter(|millis| *millis > 0)
+                    .map(Duration::from_millis),
                 longest_wait: document.longest_wait_millis.map(Duration::from_millis),
             },
         })
@@ -267,6 +274,7 @@ mod tests {
             stored.figures,
             Figures {
                 duration: Some(Duration::from_millis(4200)),
+                command: Some(Duration::from_millis(799)),
                 longest_wait: Some(Duration::from_millis(250)),
             }
         );

@@ -25,6 +25,7 @@ fn world(status: &MigrationStatus) -> World {
         bound_to: None,
         figures: Figures {
             duration: Some(Duration::from_secs(duration)),
+            command: None,
             longest_wait: longest_wait.map(Duration::from_millis),
         },
     };
