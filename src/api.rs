@@ -4,6 +4,7 @@
 //! `operator` (when). The CRD that the cluster validates with is generated from these structures
 //! ([`crd`]), and a local file is checked against the very same schema ([`from_yaml`]).
 
+mod assertion;
 mod database;
 mod digest;
 mod exposure;
@@ -17,6 +18,7 @@ mod schema;
 mod status;
 mod template;
 
+pub use assertion::{AssertionSpec, Expectation};
 pub use database::{
     CaSource, CertSource, ConfigMapKey, DatabaseSpec, DatabaseTls, ExposeAs, SecretKey,
     SecretSource,

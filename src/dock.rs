@@ -4,6 +4,7 @@
 //! both places; only the `link` between them differs.
 
 pub mod aftermath;
+mod assertions;
 pub mod before;
 pub mod command;
 pub mod console;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::postgres::connect::{self, ConnectError, StartupSettings};
 use crate::postgres::identity::{self, IdentityError, Place};
@@ -74,6 +75,22 @@ pub struct Record {
     pub findings: Vec<Finding>,
 }
 
+/// When the guard ends the rehearsal, besides its budgets.
+#[derive(Debug, Clone)]
+pub struct Deadline(watch::Sender<Option<(Instant, Ended)>>);
+
+impl Deadline {
+    /// Ends the rehearsal after that time, unless it is lifted or set again.
+    pub fn set(&self, after: Duration, ended: Ended) {
+        self.0.send_replace(Some((Instant::now() + after, ended)));
+    }
+
+    /// There is none any more.
+    pub fn lift(&self) {
+        self.0.send_replace(None);
+    }
+}
+
 /// Why a guard could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
@@ -92,6 +109,7 @@ pub struct Guard {
     /// connection was lost, so nobody protects the traffic any more and the run must end.
     pub events: mpsc::Receiver<Ended>,
     moments: watch::Receiver<Moment>,
+    deadline: Deadline,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Seen>,
 }
@@ -123,10 +141,19 @@ impl Guard {
         let (say, events) = mpsc::channel(1);
         let (show, moments) = watch::channel(Moment::default());
         let (stop, stopped) = oneshot::channel();
-        let watching = Watching::new(client, watched, name_of_command(run), budgets, show);
+        let (limit, limited) = watch::channel(None);
+        let watching = Watching::new(
+            client,
+            watched,
+            name_of_command(run),
+            budgets,
+            show,
+            limited,
+        );
         Ok(Self {
             events,
             moments,
+            deadline: Deadline(limit),
             stop: Some(stop),
             task: tokio::spawn(watching.run(say, stopped)),
         })
@@ -136,6 +163,12 @@ impl Guard {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Moment> {
         self.moments.clone()
+    }
+
+    /// For a part of the rehearsal that has less time than all of it.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.deadline.clone()
     }
 
     /// Ends the guard and says what it saw.

@@ -3,6 +3,7 @@
 //!
 //! The document never holds a password, a bind value or a row.
 
+mod assertion;
 mod document;
 mod evidence;
 mod finding;
@@ -14,6 +15,7 @@ mod summary;
 pub mod units;
 mod witnessed;
 
+pub use assertion::{Assertion, AssertionOutcome};
 pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};
 pub use finding::{Finding, Severity, WAITED_FOR_LOCK};
 pub use ledger::{Ledger, SequenceMoved};

@@ -89,6 +89,8 @@ pub enum Budget {
     LockWait,
     /// The whole rehearsal took longer than `budgets.duration`.
     Duration,
+    /// An assertion took longer than `budgets.assertion`.
+    Assertion,
 }
 
 /// What in the surroundings was wrong.

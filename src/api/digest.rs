@@ -95,6 +95,9 @@ fn without_defaults(mut spec: MigrationSpec) -> MigrationSpec {
         if let Some(budgets) = &mut dry_run.budgets {
             drop_if(&mut budgets.blocking, |b| *b == Duration::DEFAULT_BLOCKING);
             drop_if(&mut budgets.duration, |d| *d == Duration::DEFAULT_DURATION);
+            drop_if(&mut budgets.assertion, |a| {
+                *a == Duration::DEFAULT_ASSERTION
+            });
         }
         drop_if(&mut dry_run.budgets, |b| *b == Default::default());
         if let Some(concurrently) = &mut dry_run.concurrently {
@@ -216,6 +219,8 @@ database:
 
     #[rstest]
     #[case("dryRun: {budgets: {blocking: 1s}}")]
+    #[case("dryRun: {budgets: {assertion: 1s}}")]
+    #[case("dryRun: {assertions: [{name: a, sql: SELECT 1, expect: Empty}]}")]
     #[case("upgrade: {lockTimeout: 1s}")]
     #[case("template: {env: [{name: A, value: b}]}")]
     fn every_setting_of_a_run_counts(#[case] line: &str) {

@@ -55,10 +55,33 @@ pub fn from_yaml(text: &str) -> Result<MigrationSpec, FileError> {
             shown(path)
         ));
     }
+    if problems.is_empty() {
+        assertions(&spec, path, &mut problems);
+    }
     if !problems.is_empty() {
         return Err(FileError::Invalid(problems));
     }
     serde_json::from_value(spec).map_err(FileError::Unreadable)
+}
+
+/// What the cluster checks with a rule, and that no name is given twice.
+fn assertions(spec: &Value, path: &str, problems: &mut Vec<String>) {
+    let list = spec.pointer("/dryRun/assertions").and_then(Value::as_array);
+    let mut names = Vec::new();
+    for (i, assertion) in list.into_iter().flatten().enumerate() {
+        let path = below(path, &format!("dryRun.assertions[{i}]"));
+        let by_value = assertion.get("expect").and_then(Value::as_str) == Some("Value");
+        if by_value != assertion.get("value").is_some() {
+            problems.push(format!(
+                "{path}: value belongs to expect: Value, and to no other"
+            ));
+        }
+        let name = assertion.get("name");
+        if names.contains(&name) {
+            problems.push(format!("{path}.name: there are two of that name"));
+        }
+        names.push(name);
+    }
 }
 
 fn choose(documents: Vec<Value>) -> Result<(Value, &'static str), FileError> {
@@ -215,7 +238,7 @@ fn check_text(text: &str, schema: &Map<String, Value>, path: &str, problems: &mu
         Some(VARIABLE_PATTERN) if !is_variable(text) => Some(format!(
             "\"{text}\" is not the name of an environment variable"
         )),
-        _ => None,
+        _ => not_listed(text, schema),
     };
     match problem {
         Some(problem) => problems.push(format!("{path}: {problem}")),
@@ -227,6 +250,12 @@ fn check_text(text: &str, schema: &Map<String, Value>, path: &str, problems: &mu
             problems,
         ),
     }
+}
+
+fn not_listed(text: &str, schema: &Map<String, Value>) -> Option<String> {
+    let known = schema.get("enum").and_then(Value::as_array)?;
+    let known: Vec<&str> = known.iter().filter_map(Value::as_str).collect();
+    (!known.contains(&text)).then(|| format!("\"{text}\" is none of {}", known.join(", ")))
 }
 
 fn check_range(number: i64, schema: &Map<String, Value>, path: &str, problems: &mut Vec<String>) {
@@ -337,6 +366,18 @@ spec:
         "database.port: 70000 is not between 1 and 65535"
     )]
     #[case("template: {env: [{value: b}]}", "template.env[0].name: required")]
+    #[case(
+        "dryRun: {assertions: [{name: a, sql: SELECT 1, expect: None}]}",
+        "dryRun.assertions[0].expect: \"None\" is none of Empty, NonEmpty, Value"
+    )]
+    #[case(
+        "dryRun: {assertions: [{name: a, sql: SELECT 1, expect: Value}]}",
+        "dryRun.assertions[0]: value belongs to expect: Value, and to no other"
+    )]
+    #[case(
+        "spec: {dryRun: {assertions: [{name: a, sql: SELECT 1, expect: Empty}, {name: a, sql: SELECT 2, expect: Empty}]}}",
+        "spec.dryRun.assertions[1].name: there are two of that name"
+    )]
     #[case("- alembic", "spec: must be an object, not a list")]
     fn a_mistake_is_named_with_its_place(#[case] yaml: &str, #[case] message: &str) {
         assert_eq!(from_yaml(yaml).unwrap_err().to_string(), message);

@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::assertion::AssertionSpec;
 use super::database::DatabaseSpec;
 use super::quantity::{Bytes, Duration};
 use super::status::MigrationStatus;
@@ -143,6 +144,11 @@ pub struct DryRunSpec {
     /// What is done with statements that cannot run in a transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrently: Option<ConcurrentlySpec>,
+    /// Questions about the data as the upgrade leaves it, asked before the rollback.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub assertions: Vec<AssertionSpec>,
 }
 
 /// What a rehearsal may cost the application.
@@ -155,6 +161,9 @@ pub struct BudgetSpec {
     /// How long the whole rehearsal may take. Default: `10m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
+    /// How long each assertion may take. Default: `5s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assertion: Option<Duration>,
 }
 
 /// CREATE, DROP and REINDEX … CONCURRENTLY outside a transaction.
@@ -194,6 +203,21 @@ impl MigrationSpec {
             .and_then(|b| b.duration)
             .unwrap_or(Duration::DEFAULT_DURATION)
             .get()
+    }
+
+    /// `dryRun.budgets.assertion`, or 5 seconds.
+    #[must_use]
+    pub fn assertion_budget(&self) -> std::time::Duration {
+        self.budgets()
+            .and_then(|b| b.assertion)
+            .unwrap_or(Duration::DEFAULT_ASSERTION)
+            .get()
+    }
+
+    /// `dryRun.assertions`.
+    #[must_use]
+    pub fn assertions(&self) -> &[AssertionSpec] {
+        self.dry_run.as_ref().map_or(&[], |d| &d.assertions)
     }
 
     /// `dryRun.concurrently.substituteBelow` in bytes, or 64 MiB.

@@ -36,6 +36,8 @@ impl Duration {
     pub const DEFAULT_BLOCKING: Self = Self(time::Duration::from_millis(300));
     /// `dryRun.budgets.duration`, unless said otherwise.
     pub const DEFAULT_DURATION: Self = Self(time::Duration::from_secs(600));
+    /// `dryRun.budgets.assertion`, unless said otherwise.
+    pub const DEFAULT_ASSERTION: Self = Self(time::Duration::from_secs(5));
 
     /// The length of time.
     #[must_use]

@@ -65,6 +65,9 @@ struct PrintingArgs {
     /// List every statement, not only those that failed
     #[arg(long, help_heading = "Output")]
     statements: bool,
+    /// Write up to five rows that an assertion finds to standard error, never into the report
+    #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
+    show_rows: bool,
     /// Show neither progress nor the command's own output
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
@@ -98,7 +101,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Runs `drydock rehearse`.
 pub(super) async fn rehearse(arguments: RehearseArgs) -> Result<ExitCode> {
-    let mut local = prepare(&arguments.specification, arguments.listen)?;
+    let mut local = prepare(
+        &arguments.specification,
+        &arguments.printing,
+        arguments.listen,
+    )?;
     let (display, console) = Display::open(arguments.printing.quiet, signals::stop()?);
     let announce = arguments
         .listen
@@ -133,7 +140,7 @@ pub(super) async fn run(arguments: RunArgs) -> Result<ExitCode> {
     if !arguments.yes && !std::io::stdin().is_terminal() {
         bail!("nobody is there to be asked: add --yes to upgrade without asking");
     }
-    let mut local = prepare(&arguments.specification, None)?;
+    let mut local = prepare(&arguments.specification, &arguments.printing, None)?;
     let stop = signals::stop()?;
     let (display, console) = Display::open(arguments.printing.quiet, stop.clone());
     let rehearsed = local.rehearse(&console).await;
@@ -200,7 +207,11 @@ fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-fn prepare(arguments: &SpecificationArgs, listen: Option<SocketAddr>) -> Result<Local> {
+fn prepare(
+    arguments: &SpecificationArgs,
+    printing: &PrintingArgs,
+    listen: Option<SocketAddr>,
+) -> Result<Local> {
     let specification = arguments.read(listen.is_some())?;
     let environment: Environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -211,6 +222,7 @@ fn prepare(arguments: &SpecificationArgs, listen: Option<SocketAddr>) -> Result<
         text,
     } = database::find(arguments.database_url.as_deref(), &environment)?;
     let mut plan = Plan::of(&specification.spec);
+    plan.show_rows = printing.show_rows;
     if let Some(word) = naming(&plan.tool.command(), text.as_deref(), &target) {
         bail!(
             "the command itself names the database ({word}), so it would go around the rehearsal: \

@@ -53,6 +53,7 @@ pub fn dry_run(
     report.findings = record.rehearsal.findings;
     report.findings.extend(record.findings);
     report.prediction = record.prediction;
+    report.assertions = record.assertions;
     report
 }
 
@@ -125,6 +126,7 @@ fn empty(
         statements: Vec::new(),
         statements_omitted: 0,
         findings: Vec::<Finding>::new(),
+        assertions: Vec::new(),
         prediction: None,
         bound_to: None,
         witness: None,

@@ -13,7 +13,7 @@ use super::link::Start;
 use super::record::{Rehearsed, Said};
 use super::rehearse::Stage;
 use super::trouble::{guarding, identifying, opening};
-use crate::guard::{self, Budgets, Guard, name_of_command};
+use crate::guard::{self, Budgets, Deadline, Guard, name_of_command};
 use crate::postgres::connect::StartupSettings;
 use crate::postgres::dialect::Entrance;
 use crate::postgres::identity::{self, Place};
@@ -136,6 +136,11 @@ impl Holding {
 
     pub(super) fn asker(&self) -> Asker {
         self.rehearsal.asker()
+    }
+
+    /// For a part that has less time than all of it.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.guard.deadline()
     }
 
     pub(super) fn holder(&self) -> Holder {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tool::{Alembic, Generic, Tool};
-use crate::api::{ExposeAs, MigrationSpec};
+use crate::api::{AssertionSpec, ExposeAs, MigrationSpec};
 use crate::postgres::dialect::{Dialect, Entrance};
 
 /// One run, planned.
@@ -19,6 +19,11 @@ pub struct Plan {
     pub upgrade_lock_timeout: Option<Duration>,
     /// Tables below this size in bytes are rehearsed in the plain form of a CONCURRENTLY.
     pub substitute_below: u64,
+    /// What must be true of the data before the rollback.
+    pub assertions: Vec<AssertionSpec>,
+    /// Whether the first rows that an assertion finds are written where the command's output goes.
+    /// Never in a cluster.
+    pub show_rows: bool,
 }
 
 /// Limits of a dry run.
@@ -28,6 +33,8 @@ pub struct Budgets {
     pub blocking: Duration,
     /// How long the whole rehearsal may take.
     pub duration: Duration,
+    /// How long each assertion may take.
+    pub assertion: Duration,
 }
 
 impl Plan {
@@ -53,9 +60,12 @@ impl Plan {
             budgets: Budgets {
                 blocking: spec.blocking_budget(),
                 duration: spec.duration_budget(),
+                assertion: spec.assertion_budget(),
             },
             upgrade_lock_timeout: spec.lock_timeout(),
             substitute_below: spec.substitute_below(),
+            assertions: spec.assertions().to_vec(),
+            show_rows: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::before::Before;
 use super::link::Ended;
-use crate::report::{Database, Finding, Prediction, RunId, Statement};
+use crate::report::{Assertion, Database, Finding, Prediction, RunId, Statement};
 use crate::verdict::{EvidenceDigest, Verdict};
 use crate::witness::Bypass;
 
@@ -70,6 +70,9 @@ pub struct DryRun {
     /// What was observed outside the rehearsal.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// The questions about the data, and their answers.
+    #[serde(default)]
+    pub assertions: Vec<Assertion>,
     /// A person or the system stopped the run.
     pub interrupted: bool,
     /// The sidecar crashed or the run never began; says why.
@@ -155,6 +158,7 @@ impl DryRun {
             longest_wait_millis: None,
             prediction: None,
             findings: Vec::new(),
+            assertions: Vec::new(),
             interrupted: false,
             broken: Some(said),
         }

@@ -102,6 +102,7 @@ impl Stage<'_> {
     ) -> DryRun {
         let mut stop = None;
         let mut foreseen = None;
+        let mut assertions = Vec::new();
         let mut broken = None;
         let mut ended = tokio::select! {
             ended = ended(&mut command) => Some(ended),
@@ -118,11 +119,14 @@ impl Stage<'_> {
         if succeeded {
             self.console.step(Step::Predict);
             let mut asker = holding.asker();
+            let deadline = holding.deadline();
+            let reading = async {
+                foreseen = Some(before.foresee(&mut asker).await?);
+                self.ask_assertions(&asker, &deadline, &mut assertions)
+                    .await
+            };
             tokio::select! {
-                read = before.foresee(&mut asker) => match read {
-                    Ok(read) => foreseen = Some(read),
-                    Err(said) => broken = Some(said),
-                },
+                read = reading => broken = read.err(),
                 found = holding.watch(lease, self.console), if stop.is_none() => {
                     stop = Some(found);
                 }
@@ -167,6 +171,7 @@ impl Stage<'_> {
             longest_wait_millis: u64::try_from(guard.longest_wait.as_millis()).ok(),
             prediction,
             findings: guard.findings,
+            assertions,
             interrupted,
             broken,
         }

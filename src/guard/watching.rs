@@ -34,6 +34,7 @@ pub(super) struct Watching {
     began: Instant,
     patience: Patience,
     show: watch::Sender<Moment>,
+    deadline: watch::Receiver<Option<(Instant, Ended)>>,
     seen: Seen,
 }
 
@@ -53,6 +54,7 @@ impl Watching {
         command: String,
         budgets: Budgets,
         show: watch::Sender<Moment>,
+        deadline: watch::Receiver<Option<(Instant, Ended)>>,
     ) -> Self {
         Self {
             client,
@@ -62,6 +64,7 @@ impl Watching {
             began: Instant::now(),
             patience: Patience::new(budgets.blocking),
             show,
+            deadline,
             seen: Seen::default(),
         }
     }
@@ -109,7 +112,7 @@ impl Watching {
             looks += 1;
             let seen = look(&mut self.client).await?;
             let now = self.began.elapsed();
-            let mut ended = self.judge(now, seen);
+            let mut ended = self.judge(now, seen).or_else(|| self.overdue());
             if ended.is_none() && now >= counted + BETWEEN_COUNTS {
                 counted = now;
                 ended = lock_table(count_locks(&mut self.client).await?);
@@ -143,6 +146,12 @@ impl Watching {
             self.watched
         );
         self.client.ask(&around).await.map(drop)
+    }
+
+    fn overdue(&self) -> Option<Ended> {
+        let deadline = self.deadline.borrow();
+        let (at, ended) = deadline.as_ref()?;
+        (Instant::now() >= *at).then(|| ended.clone())
     }
 
     fn judge(&mut self, now: Duration, seen: Observation) -> Option<Ended> {

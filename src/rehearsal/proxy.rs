@@ -27,6 +27,7 @@ use crate::report::{Finding, RunId, Statement};
 use crate::verdict::{Environment, Verdict};
 
 use super::transaction::{Ending, Transaction};
+pub use super::transaction::{Examination, Examined, NotExamined};
 use listener::Arrival;
 use recorder::{Recorded, Recorder};
 use session::{Entrance, OneTimePassword};
@@ -258,6 +259,24 @@ impl Record {
 #[derive(Debug, Clone)]
 pub struct Asker {
     requests: mpsc::Sender<Request>,
+}
+
+impl Asker {
+    /// Asks a question of the user's. It reads, and nothing else: see [`Examination`].
+    ///
+    /// # Errors
+    /// When the rehearsal is over. The inner error says why there is no answer.
+    pub async fn examine(
+        &self,
+        examination: Examination,
+    ) -> Result<Result<Examined, NotExamined>, AskError> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests
+            .send(Request::Examine(examination, sender))
+            .await
+            .map_err(|_| AskError::Lost(None))?;
+        receiver.await.map_err(|_| AskError::Lost(None))
+    }
 }
 
 impl Ask for Asker {

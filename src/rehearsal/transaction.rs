@@ -58,6 +58,7 @@ mod copy;
 mod deferred;
 mod ending;
 mod event;
+mod examination;
 mod frozen_time;
 mod hearing;
 mod order;
@@ -82,7 +83,10 @@ use bytes::BytesMut;
 
 pub use control::{Control, Names, Savepoint};
 pub use ending::Ending;
-pub use event::{Answer, ClientId, Event, Note, Outlet, Output, Question, Surroundings, Welcome};
+pub use event::{
+    Answer, ClientId, Event, Examination, Examined, NotExamined, Note, Outlet, Output, Question,
+    Surroundings, Welcome,
+};
 pub use replies::StatementId;
 
 use client::Client;
@@ -136,6 +140,7 @@ pub struct Transaction<S> {
     clients: BTreeMap<ClientId, Client>,
     joining: VecDeque<(ClientId, Welcome)>,
     questions: VecDeque<(Question, String)>,
+    examinations: VecDeque<(Question, Examination)>,
     /// Whose settings and prepared statements the upstream session has.
     holder: Option<ClientId>,
     /// Who is being served.
@@ -171,6 +176,7 @@ impl<S: Surroundings> Transaction<S> {
             clients: BTreeMap::new(),
             joining: VecDeque::new(),
             questions: VecDeque::new(),
+            examinations: VecDeque::new(),
             holder: None,
             current: None,
             unit: Unit::default(),

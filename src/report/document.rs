@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Ledger, Statement, Witnessed};
+use super::{Assertion, Finding, Ledger, Statement, Witnessed};
 use crate::schema::{Difference, Span, State};
 use crate::verdict::Verdict;
 
@@ -109,6 +109,9 @@ pub struct Report {
     pub statements_omitted: u64,
     /// What a reader should know besides the verdict.
     pub findings: Vec<Finding>,
+    /// In a dry run the questions about the data, and their answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assertions: Vec<Assertion>,
     /// In a dry run the prediction, in an upgrade what really happened.
     pub prediction: Option<Prediction>,
     /// In an upgrade the digest of the evidence that it was bound to.

@@ -3,8 +3,11 @@
 use super::{words, worst};
 use crate::dock::link::How;
 use crate::dock::record::{DryRun, Said};
-use crate::report::{Statement, StatementOutcome, WAITED_FOR_LOCK, Witnessed};
+use crate::report::{AssertionOutcome, Statement, StatementOutcome, WAITED_FOR_LOCK, Witnessed};
 use crate::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
+
+/// SQLSTATE of a lock that was not granted in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Decides. `witness` is what the witness saw, or why it could not look; `None` when the rehearsal
 /// never opened, so that there is nothing to prove.
@@ -20,6 +23,7 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
             .map(|said| lock(record, said)),
         record.broken.clone(),
         command(record),
+        assertions(record),
         record
             .interrupted
             .then(interrupted)
@@ -186,6 +190,26 @@ fn command(record: &DryRun) -> Option<Said> {
     Some(said)
 }
 
+/// What the questions about the data say: the first that did not hold, and how many did.
+fn assertions(record: &DryRun) -> Option<Said> {
+    let first = record.assertions.iter().find(|it| !it.held())?;
+    let held = record.assertions.iter().filter(|it| it.held()).count();
+    let verdict = match &first.outcome {
+        AssertionOutcome::TimedOut => Verdict::BudgetExceeded(Budget::Assertion),
+        AssertionOutcome::Error(error) if error.code == LOCK_NOT_AVAILABLE => {
+            Verdict::BudgetExceeded(Budget::LockWait)
+        }
+        _ => Verdict::Failed,
+    };
+    let message = format!(
+        "the command ended well, but the assertion {} {} ({held} of {} held)",
+        first.name,
+        first.words(),
+        record.assertions.len()
+    );
+    Some(Said::new(verdict, message))
+}
+
 /// The statement that a failed command most likely failed on: the last one that got an error.
 fn failing(statements: &[Statement]) -> Option<String> {
     statements
@@ -243,11 +267,16 @@ fn passed(record: &DryRun) -> Said {
         "nobody connected; nothing was done and nothing was left behind".to_owned()
     } else {
         format!(
-            "{} ran in a transaction that was rolled back; the rollback is verified",
+            "{} ran in a transaction that was rolled back; the rollback is verified{}",
             if statements == 1 {
                 "one statement".to_owned()
             } else {
                 format!("all {statements} statements")
+            },
+            match record.assertions.len() {
+                0 => String::new(),
+                1 => ", and the assertion held".to_owned(),
+                several => format!(", and all {several} assertions held"),
             }
         )
     };
@@ -306,6 +335,7 @@ mod tests {
             longest_wait_millis: None,
             prediction: None,
             findings: vec![],
+            assertions: vec![],
             interrupted: false,
             broken: None,
         }

@@ -23,7 +23,8 @@ use super::lookout;
 use super::recorder::Recorder;
 use crate::postgres::connect::Stream;
 use crate::rehearsal::transaction::{
-    Answer, ClientId, Event, Output, Question, Surroundings, Welcome,
+    Answer, ClientId, Event, Examination, Examined, NotExamined, Output, Question, Surroundings,
+    Welcome,
 };
 use crate::rehearsal::wire::FrameDecoder;
 
@@ -41,6 +42,8 @@ const POURING: usize = 8 * 1024;
 pub(super) enum Request {
     /// A question inside the transaction.
     Ask(String, oneshot::Sender<Answer>),
+    /// A question of the user's, which may only read.
+    Examine(Examination, oneshot::Sender<Result<Examined, NotExamined>>),
     /// The end.
     Finish,
 }
@@ -54,6 +57,7 @@ pub(super) struct Sockets {
     /// Asks the server to cancel the statement that runs upstream.
     cancel: Box<dyn Fn() + Send>,
     questions: BTreeMap<Question, oneshot::Sender<Answer>>,
+    examinations: BTreeMap<Question, oneshot::Sender<Result<Examined, NotExamined>>>,
     ready: VecDeque<Event>,
     patience: Patience,
     recorder: Recorder,
@@ -110,6 +114,7 @@ impl Sockets {
             requests,
             cancel,
             questions: BTreeMap::new(),
+            examinations: BTreeMap::new(),
             ready: VecDeque::new(),
             patience: Patience {
                 limit: patience,
@@ -159,6 +164,11 @@ impl Sockets {
         for (question, answer) in output.answers.drain(..) {
             if let Some(asker) = self.questions.remove(&question) {
                 // The asker may have given up.
+                let _ = asker.send(answer);
+            }
+        }
+        for (question, answer) in output.examined.drain(..) {
+            if let Some(asker) = self.examinations.remove(&question) {
                 let _ = asker.send(answer);
             }
         }
@@ -314,6 +324,12 @@ impl Sockets {
                 let question = Question(self.last_question);
                 self.questions.insert(question, asker);
                 Event::Ask(question, sql)
+            }
+            Some(Request::Examine(examination, asker)) => {
+                self.last_question += 1;
+                let question = Question(self.last_question);
+                self.examinations.insert(question, asker);
+                Event::Examine(question, examination)
             }
             // Whoever opened the rehearsal is gone: nobody is left to finish it.
             Some(Request::Finish) | None => Event::Finish,

@@ -276,6 +276,9 @@ impl<S: Surroundings> Transaction<S> {
                 }
             }
             Event::Ask(question, sql) => self.questions.push_back((question, sql)),
+            Event::Examine(question, examination) => {
+                self.examinations.push_back((question, examination));
+            }
             Event::Impatient => self.impatient = true,
             Event::Finish => {
                 self.finishing = true;

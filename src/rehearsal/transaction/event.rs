@@ -35,6 +35,8 @@ pub enum Event {
     Cancel(ClientId),
     /// A question of our own, to be answered inside the transaction.
     Ask(Question, String),
+    /// A question of the user's, which may only read.
+    Examine(Question, Examination),
     /// Somebody has been waiting for its turn for long, while the client whose turn it is was
     /// silent.
     Impatient,
@@ -60,6 +62,35 @@ pub struct Welcome {
 /// The rows of an answer, or the server's error.
 pub type Answer = Result<Vec<Vec<Option<String>>>, ServerError>;
 
+/// A question of the user's: whatever its text says, it reads, and no longer than it may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examination {
+    /// One query.
+    pub sql: String,
+    /// Its `statement_timeout`.
+    pub budget_millis: u64,
+}
+
+/// What an examination found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// The first rows.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// How many there were, up to the bound of the count.
+    pub found: u64,
+    /// There were more than were counted.
+    pub more: bool,
+}
+
+/// Why an examination has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotExamined {
+    /// It was not sent; says why.
+    Refused(String),
+    /// The server's error.
+    Server(ServerError),
+}
+
 /// Where the core writes.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -77,6 +108,8 @@ pub struct Output {
     pub wrote: bool,
     /// Answers to our own questions.
     pub answers: Vec<(Question, Answer)>,
+    /// Answers to the user's.
+    pub examined: Vec<(Question, Result<Examined, NotExamined>)>,
 }
 
 /// Where the core writes for one client.

@@ -4,7 +4,7 @@
 use super::event::{Note, Surroundings};
 use super::replies::{Addressee, Expected, Message, Simple};
 use super::upstream::Copying;
-use super::{Flow, Stop, Transaction, answers};
+use super::{Flow, Stop, Transaction, answers, examination};
 use crate::rehearsal::wire::{
     Backend, Data, Diagnostic, Field, Frame, Piece, SqlState, TransactionStatus,
 };
@@ -54,6 +54,12 @@ impl<S: Surroundings> Transaction<S> {
             }
             Addressee::Ours => {
                 for row in data.frames() {
+                    if let Some(found) = &mut self.upstream.found {
+                        *found += 1;
+                        if self.upstream.rows.len() == examination::KEPT {
+                            continue;
+                        }
+                    }
                     self.upstream.rows.push(columns(&row)?);
                 }
             }

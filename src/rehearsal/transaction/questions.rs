@@ -10,26 +10,34 @@ use crate::rehearsal::wire::{Frontend, Parse};
 impl<S: Surroundings> Transaction<S> {
     /// The next question of our own, once no client is in the middle of something.
     pub(super) fn next_question(&mut self) -> Option<(Question, String)> {
-        let busy = self
-            .clients
-            .values()
-            .any(|client| client.state != Virtual::Idle);
-        if busy {
+        if self.is_somebody_in_the_middle() {
             return None;
         }
         self.questions.pop_front()
     }
 
+    pub(super) fn is_somebody_in_the_middle(&self) -> bool {
+        self.clients
+            .values()
+            .any(|client| client.state != Virtual::Idle)
+    }
+
     /// Answers a question inside the transaction, with the session's settings at their baseline.
     pub(super) async fn answer(&mut self, question: Question, sql: &str) -> Flow<()> {
+        self.settle_session().await?;
+        let answer = self.ask_all(sql).await?;
+        self.output.answers.push((question, answer));
+        Ok(())
+    }
+
+    /// Puts the session's settings to their baseline, unless they are there.
+    pub(super) async fn settle_session(&mut self) -> Flow<()> {
         if self.session_touched {
             self.park().await?;
             self.holder = None;
             self.put_settings(&[]).await?;
             self.session_touched = false;
         }
-        let answer = self.ask_all(sql).await?;
-        self.output.answers.push((question, answer));
         Ok(())
     }
 

@@ -99,6 +99,18 @@ pub(super) fn read_one(text: &Bytes, lexing: Lexing) -> Statement {
     }
 }
 
+/// Whether a text is a query that creates nothing.
+pub(super) fn is_query(text: &Bytes, lexing: Lexing) -> bool {
+    let script = Script::new(text, lexing.settings);
+    script.problem().is_none()
+        && script.statements().all(|piece| {
+            matches!(
+                sql::classify(piece),
+                Command::Query(sql::Query { into: None })
+            )
+        })
+}
+
 fn statement(piece: &sql::Statement<'_>, lexing: Lexing) -> Statement {
     let command = sql::classify(piece);
     let calls = piece.calls();

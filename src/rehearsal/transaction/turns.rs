@@ -26,6 +26,8 @@ impl<S: Surroundings> Transaction<S> {
                 self.refuse_waiting();
             } else if let Some((question, sql)) = self.next_question() {
                 self.answer(question, &sql).await?;
+            } else if let Some((question, examination)) = self.next_examination() {
+                self.examine(question, &examination).await?;
             } else if self.finishing {
                 return self.finish().await;
             } else {

@@ -26,6 +26,8 @@ pub(super) struct Upstream {
     pub parameters: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Rows of our own questions.
     pub rows: Vec<Vec<Option<String>>>,
+    /// Rows of an examination so far; only the first are kept in `rows`.
+    pub found: Option<u64>,
     /// The error of our own question.
     pub error: Option<ServerError>,
     /// The client got an error in this unit.
@@ -83,6 +85,7 @@ impl Upstream {
             savepoint: Point::Absent,
             parameters: BTreeMap::new(),
             rows: Vec::new(),
+            found: None,
             error: None,
             faulted: false,
             held: None,

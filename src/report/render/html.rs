@@ -54,6 +54,7 @@ fn article(outline: &Outline) -> Markup {
                 pre.dim { @for line in &outline.output { (line) "\n" } }
             }
             (marks("Findings", &outline.findings))
+            (marks("Assertions", &outline.assertions))
             @if !outline.schema.is_empty() {
                 h2 { (outline.schema_heading) }
                 pre {

@@ -35,6 +35,7 @@ pub fn markdown(report: &Report) -> String {
         fence(&mut page, "", &outline.output);
     }
     marks(&mut page, "Findings", &outline.findings);
+    marks(&mut page, "Assertions", &outline.assertions);
     if !outline.schema.is_empty() {
         page.push_str(&format!("\n**{}**\n\n", outline.schema_heading));
         let lines: Vec<String> = outline

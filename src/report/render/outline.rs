@@ -5,7 +5,7 @@ use std::fmt;
 use super::object;
 use super::proof::{ledger, rollback, rollback_heading};
 use crate::report::units::{bytes, count, micros, millis};
-use crate::report::{Phase, Report, Severity, Statement, StatementOutcome};
+use crate::report::{Assertion, Phase, Report, Severity, Statement, StatementOutcome};
 use crate::verdict::Verdict;
 
 /// How something is to be felt: decides the colour.
@@ -123,6 +123,8 @@ pub struct Outline {
     pub output: Vec<String>,
     /// Findings, worst first.
     pub findings: Vec<Mark>,
+    /// The questions about the data.
+    pub assertions: Vec<Mark>,
     /// The heading of the schema difference.
     pub schema_heading: String,
     /// What changes in the schema and in the version tables.
@@ -178,6 +180,7 @@ impl Outline {
                     },
                 })
                 .collect(),
+            assertions: report.assertions.iter().map(assertion).collect(),
             schema_heading: match (report.phase, &report.verdict) {
                 (Phase::Upgrade, _) => "Schema: what changed".to_owned(),
                 (Phase::DryRun, Verdict::Passed) => "Schema: what the upgrade will do".to_owned(),
@@ -209,6 +212,22 @@ impl Outline {
             verdict,
             tone,
         }
+    }
+}
+
+fn assertion(assertion: &Assertion) -> Mark {
+    Mark {
+        tone: if assertion.held() {
+            Tone::Good
+        } else {
+            Tone::Bad
+        },
+        text: printable(&format!(
+            "{} {} ({})",
+            assertion.name,
+            assertion.words(),
+            micros(assertion.micros)
+        )),
     }
 }
 

@@ -46,6 +46,7 @@ pub fn text(report: &Report, style: Style) -> String {
     page.head(&outline);
     page.failure(&outline);
     page.marks("Findings", &outline.findings);
+    page.marks("Assertions", &outline.assertions);
     page.schema(&outline);
     page.statements(&outline);
     page.marks(&outline.rollback_heading, &outline.rollback);
