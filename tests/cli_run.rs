@@ -31,6 +31,7 @@ fn a_rehearsed_migration_is_applied_as_predicted() {
     assert_eq!(report.phase, Phase::Upgrade);
     assert_eq!(report.verdict, Verdict::Passed);
     assert!(report.bound_to.is_some());
+    assert!(report.rehearsed_command_millis.is_some(), "{done}");
     assert_eq!(database.psql("SELECT count(*) FROM orders"), "0");
 }
 

@@ -21,6 +21,10 @@ const URL: &str = "postgresql://u@h/d";
     &["rehearse", "--database-url", URL],
     "drydock: no migration command: give it after `--`, e.g. `drydock rehearse -- alembic upgrade head`, or in a file with -f\n"
 )]
+#[case::values_in_a_report(
+    &["rehearse", "--show-values", "--database-url", URL, "--", "true"],
+    "drydock: --show-values is for scripts only: add --output sql\n"
+)]
 #[case::no_database(
     &["rehearse", "--", "true"],
     "drydock: no database given: use --database-url, or set DRYDOCK_DATABASE_URL, DATABASE_URL or libpq's PGHOST, PGDATABASE, …\n"

@@ -8,6 +8,7 @@
 #[path = "lab/postgres.rs"]
 mod postgres;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -93,11 +94,12 @@ fn contents(database: &Database<'_>) -> Vec<String> {
     lines
 }
 
+/// One after the other: a database that another test creates meanwhile is a move of the shared
+/// catalogue pg_database, which the witness cannot attribute to anybody.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Runs the command on two equal databases, directly on one and through drydock on the other.
 fn compare(args: &[String], driver: Option<&str>, sqlstate: Option<&str>) {
-    // One after the other: a database that another test creates meanwhile is a move of the shared
-    // catalogue pg_database, which the witness cannot attribute to anybody.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let server = Server::shared();
     let (plain, docked) = (server.database(), server.database());
@@ -165,6 +167,98 @@ fn alembic_ends_through_drydock_as_it_ends_directly(
     }
     args.extend(["upgrade".into(), "head".into()]);
     compare(&args, Some(driver), release.1);
+}
+
+/// What `drydock rehearse` writes as SQL, with whether values are shown.
+fn script(args: &[String], url: &str, show_values: bool) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
+    command.args(["rehearse", "--output", "sql"]);
+    if show_values {
+        command.arg("--show-values");
+    }
+    command.arg("--").args(args);
+    let output = run(command, url);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[rstest]
+fn the_script_of_a_rehearsal_does_what_the_migration_does(
+    #[values("psycopg", "psycopg2")] driver: &str,
+    #[values(false, true)] transaction_per_migration: bool,
+    #[values(13, 18)] major: u8,
+) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut args = vec![
+        format!("{}/alembic", python()),
+        "-n".into(),
+        "alembic".into(),
+    ];
+    if transaction_per_migration {
+        args.extend(["-x".into(), "per-migration".into()]);
+    }
+    args.extend(["upgrade".into(), "head".into()]);
+    let server = Server::shared_of(major);
+    let (rehearsed, plain, by_script) = (server.database(), server.database(), server.database());
+    let before = rehearsed.dump();
+    let script = script(&args, &url(&rehearsed, Some(driver)), true);
+    assert_eq!(rehearsed.dump(), before);
+    assert!(!script.contains("missing"), "{script}");
+    let direct = directly(&args, &url(&plain, Some(driver)));
+    assert_eq!(direct.status.code(), Some(0), "{}", told(&direct));
+
+    assert_eq!(psql_of(&by_script, &script), "", "{script}");
+    // What failed in a savepoint is no part of the script, and moved a sequence.
+    let rows = |database| {
+        let lines = contents(database).into_iter();
+        let lines = lines.filter(|line| !line.contains("pg_catalog.setval("));
+        lines.collect::<BTreeSet<_>>()
+    };
+    let (found, expected) = (rows(&by_script), rows(&plain));
+    let different: Vec<_> = found.symmetric_difference(&expected).collect();
+    assert!(different.is_empty(), "{different:#?}\n{script}");
+}
+
+#[test]
+fn a_script_without_values_runs_as_far_as_it_is_kept_and_says_what_is_not() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let database = Server::shared().database();
+    let args = vec![
+        format!("{}/alembic", python()),
+        "upgrade".into(),
+        "0001".into(),
+    ];
+    let script = script(&args, &url(&database, Some("psycopg2")), false);
+    assert!(
+        script.contains("statements left out: a report keeps no values"),
+        "{script}"
+    );
+    assert!(
+        script.contains("--   its values are missing; INSERT 0 1"),
+        "{script}"
+    );
+    assert!(!script.contains("'0001'"), "{script}");
+    let text = psql_of(&database, &script);
+    assert_eq!(text, "", "{script}");
+    let tables = database.psql("SELECT count(*) FROM pg_class WHERE relnamespace = 'ledger'::regnamespace AND relkind = 'r'");
+    assert_eq!(tables, "2");
+}
+
+/// Runs a script from standard input; what psql complains about.
+fn psql_of(database: &Database<'_>, script: &str) -> String {
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-q", "-d", &database.url, "-f", "-"]);
+    let mut child = psql
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, script.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn psql(arguments: &str) -> Vec<String> {

@@ -64,6 +64,40 @@ fn no_line_of_our_own_is_wider_than_the_terminal() {
     }
 }
 
+#[test]
+fn statements_are_listed_under_their_revision_with_its_duration() {
+    let mut report = report("passed");
+    let texts = [
+        "BEGIN",
+        "SELECT version_num FROM alembic_version",
+        "CREATE TABLE a ()",
+        "INSERT INTO alembic_version (version_num) VALUES (?)",
+        "UPDATE alembic_version SET version_num=?",
+        "COMMIT",
+    ];
+    report.statements.truncate(texts.len());
+    for (statement, text) in report.statements.iter_mut().zip(texts) {
+        statement.text = text.to_owned();
+        statement.micros = 1500;
+    }
+    let text = render::text(&report, style(false));
+    let (_, list) = text.split_once("  SELECT version_num").unwrap();
+    let lines: Vec<&str> = list.lines().skip(1).take(6).map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            "revision 1: 2 statements, 3.0 ms",
+            "3    1.5 ms  CREATE TABLE a ()",
+            "4    1.5 ms  INSERT INTO alembic_version (version_num) VALUES (?)",
+            "revision 2: 2 statements, 3.0 ms",
+            "5    1.5 ms  UPDATE alembic_version SET version_num=?",
+            "6    1.5 ms  COMMIT",
+        ]
+    );
+    let page = render::html(&[report]);
+    assert!(page.contains("revision 2: 2 statements, 3.0 ms"));
+}
+
 /// A report may quote what a stranger wrote: it must not drive the reader's terminal or browser.
 #[test]
 fn what_a_migration_writes_cannot_leave_its_place() {

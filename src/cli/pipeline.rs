@@ -68,6 +68,10 @@ struct PrintingArgs {
     /// Write up to five rows that an assertion finds to standard error, never into the report
     #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
     show_rows: bool,
+    /// With `-o sql`: write each statement as it was sent, with its literals and bind values. They
+    /// may be secret, and are kept nowhere else
+    #[arg(long, help_heading = "Output")]
+    show_values: bool,
     /// Show neither progress nor the command's own output
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
@@ -212,6 +216,9 @@ fn prepare(
     printing: &PrintingArgs,
     listen: Option<SocketAddr>,
 ) -> Result<Local> {
+    if printing.show_values && printing.output != Format::Sql {
+        bail!("--show-values is for scripts only: add --output sql");
+    }
     let specification = arguments.read(listen.is_some())?;
     let environment: Environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -223,6 +230,7 @@ fn prepare(
     } = database::find(arguments.database_url.as_deref(), &environment)?;
     let mut plan = Plan::of(&specification.spec);
     plan.show_rows = printing.show_rows;
+    plan.show_values = printing.show_values;
     if let Some(word) = naming(&plan.tool.command(), text.as_deref(), &target) {
         bail!(
             "the command itself names the database ({word}), so it would go around the rehearsal: \

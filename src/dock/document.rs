@@ -6,7 +6,7 @@ use super::decide::{self, After};
 use super::link::{Ended, How};
 use super::record::{DryRun, Run, Said, Upgrade};
 use crate::report::{
-    Database, FORMAT_VERSION, Finding, Ledger, Phase, Prediction, Report, Witnessed,
+    Database, FORMAT_VERSION, Finding, Ledger, Phase, Prediction, Report, Witnessed, revision,
 };
 
 /// The document of a run that ended before its command could be started.
@@ -49,6 +49,7 @@ pub fn dry_run(
     command(&mut report, record.ended);
     report.longest_wait_millis = record.longest_wait_millis;
     report.statements = record.rehearsal.statements;
+    revision::number(&mut report.statements);
     report.statements_omitted = record.rehearsal.omitted;
     report.findings = record.rehearsal.findings;
     report.findings.extend(record.findings);
@@ -57,12 +58,13 @@ pub fn dry_run(
     report
 }
 
-/// The document of an upgrade. `after` is what was read once the command had ended, or why it
-/// could not be read.
+/// The document of an upgrade. `rehearsed_millis` is how long the command ran in the dry run,
+/// `after` what was read once it had ended, or why it could not be read.
 #[must_use]
 pub fn upgrade(
     record: Upgrade,
     predicted: &Prediction,
+    rehearsed_millis: u64,
     after: Result<After, String>,
     finished: Timestamp,
 ) -> Report {
@@ -74,6 +76,7 @@ pub fn upgrade(
         said,
         finished,
     );
+    report.rehearsed_command_millis = record.ended.as_ref().map(|_| rehearsed_millis);
     command(&mut report, record.ended);
     report.bound_to = record.bound_to;
     report.findings = record.findings;
@@ -121,6 +124,7 @@ fn empty(
         started: run.started,
         finished,
         command_millis: 0,
+        rehearsed_command_millis: None,
         longest_wait_millis: None,
         database,
         statements: Vec::new(),

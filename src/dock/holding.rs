@@ -95,6 +95,7 @@ impl Holding {
                 password: entrance.password.clone(),
                 database: entrance.database.clone(),
                 substitute_below: stage.plan.substitute_below,
+                show_values: stage.plan.show_values,
                 startup: ground.settings.clone(),
             },
         )

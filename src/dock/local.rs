@@ -180,6 +180,7 @@ impl Local {
         Ok(document::upgrade(
             record,
             predicted,
+            rehearsed.command_millis,
             after,
             Timestamp::now(),
         ))

@@ -24,6 +24,8 @@ pub struct Plan {
     /// Whether the first rows that an assertion finds are written where the command's output goes.
     /// Never in a cluster.
     pub show_rows: bool,
+    /// Whether statements are kept as they were sent, for a script; never in the cluster.
+    pub show_values: bool,
 }
 
 /// Limits of a dry run.
@@ -66,6 +68,7 @@ impl Plan {
             substitute_below: spec.substitute_below(),
             assertions: spec.assertions().to_vec(),
             show_rows: false,
+            show_values: false,
         }
     }
 }

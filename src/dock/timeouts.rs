@@ -77,6 +77,9 @@ mod tests {
     fn statement(transaction: Option<u32>, millis: u64) -> Statement {
         Statement {
             text: "UPDATE orders SET total = total".into(),
+            whole: true,
+            sent: None,
+            revision: None,
             client: 1,
             transaction,
             micros: millis * 1000,

@@ -49,6 +49,8 @@ pub struct Settings {
     pub database: String,
     /// Tables below this size in bytes get the plain form of a CONCURRENTLY statement.
     pub substitute_below: u64,
+    /// Whether statements are recorded as they were sent, too.
+    pub show_values: bool,
     /// Settings for the startup packet of the upstream connection.
     pub startup: StartupSettings,
 }
@@ -117,8 +119,7 @@ impl Rehearsal {
             .map_err(OpenError::Connect)?;
         let upstream_pid = raw.backend_pid();
         let (host, key) = (raw.host.clone(), raw.cancel_key);
-        let (stream, opening) =
-            opening::open(raw, rand::random(), settings.substitute_below).await?;
+        let (stream, opening) = opening::open(raw, rand::random(), &settings).await?;
         let upstream = Upstream {
             pid: upstream_pid,
             xid: opening.top_xid,

@@ -13,6 +13,7 @@ mod arguments;
 mod calls;
 mod classify;
 mod command;
+mod constant;
 mod effect;
 mod encoding;
 mod lexer;
@@ -33,11 +34,12 @@ pub use command::{
     DetachPartition, Discard, DropIndex, Isolation, Object, OnCommit, Prepared, Query, Reindex,
     ReindexTarget, Scope, ServerObject, Setting, TransactionModes, Value, Verb,
 };
+pub use constant::constant;
 pub use effect::Effect;
 pub use encoding::ClientEncoding;
 pub use lexer::{LexSettings, Lexer, StringKind, Token, TokenKind, Unterminated};
 pub use name::{Name, QualifiedName};
-pub use redact::redact;
+pub use redact::{Redacted, redact};
 pub use refusal::{Refusal, RefusalCause, SequenceRef, refusal};
 pub use rewrite::without_concurrently;
 pub use split::{Problem, ProblemKind, Script, Statement};

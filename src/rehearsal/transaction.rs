@@ -66,6 +66,7 @@ mod query;
 mod questions;
 mod reading;
 mod replies;
+mod sent;
 mod sequence;
 mod session;
 mod settings;
@@ -125,6 +126,8 @@ pub struct Opening {
     pub own_locks: u32,
     /// Tables below this size in bytes get the plain form of a CONCURRENTLY statement.
     pub substitute_below: u64,
+    /// Whether statements are recorded as they were sent, too.
+    pub show_values: bool,
     /// The lock timeout in force is ours, not the role's own.
     pub our_lock_timeout: bool,
     /// The constraint tripwire is set, and every role may run the block that tests it again.

@@ -20,6 +20,7 @@ mod frontend;
 mod options;
 mod sqlstate;
 mod startup;
+mod values;
 
 pub use backend::{Authentication, Backend, Columns, TransactionStatus};
 pub use diagnostic::{Diagnostic, Field};
@@ -28,6 +29,7 @@ pub use frontend::{Bind, Frontend, Parse, SaslInitialResponse, Target};
 pub use options::{OptionsError, split_options};
 pub use sqlstate::SqlState;
 pub use startup::{CancelRequest, ProtocolVersion, StartupMessage, StartupPacket, take_startup};
+pub use values::{BindValue, bind_values, parse_types};
 
 /// Why bytes are not a message of the protocol. A server ends the connection on each of these with
 /// SQLSTATE 08P01 (`protocol_violation`), and so must whoever sees one.

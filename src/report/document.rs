@@ -97,6 +97,9 @@ pub struct Report {
     pub finished: Timestamp,
     /// How long the command itself ran, in milliseconds.
     pub command_millis: u64,
+    /// In an upgrade how long it ran in the dry run, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed_command_millis: Option<u64>,
     /// In a dry run the longest that another session waited behind it, in milliseconds; `None` when
     /// nobody looked.
     #[serde(default)]

@@ -41,6 +41,15 @@ pub fn boundaries(statements: &[Statement]) -> Vec<Range<usize>> {
     found
 }
 
+/// Writes down to which revision each statement belongs.
+pub fn number(statements: &mut [Statement]) {
+    for (number, range) in (1..).zip(boundaries(statements)) {
+        for statement in statements.get_mut(range).into_iter().flatten() {
+            statement.revision = Some(number);
+        }
+    }
+}
+
 /// How long the server worked on these statements, in microseconds.
 #[must_use]
 pub fn spent(statements: &[Statement]) -> u64 {
@@ -141,8 +150,11 @@ mod tests {
             .iter()
             .map(|text| Statement {
                 text: text.trim_start_matches('!').to_owned(),
+                whole: true,
+                sent: None,
                 client: 1,
                 transaction: Some(1),
+                revision: None,
                 micros: 100,
                 outcome: if text.starts_with('!') {
                     StatementOutcome::Error(ServerError {
@@ -194,6 +206,14 @@ mod tests {
     ) {
         let texts: Vec<&str> = READY.iter().chain(texts).copied().collect();
         assert_eq!(boundaries(&statements(&texts)), expected);
+    }
+
+    #[test]
+    fn each_statement_is_told_its_revision() {
+        let mut statements = statements(&["SELECT version_num FROM alembic_version", FIRST, NEXT]);
+        number(&mut statements);
+        let numbers: Vec<_> = statements.iter().map(|it| it.revision).collect();
+        assert_eq!(numbers, [None, Some(1), Some(2)]);
     }
 
     #[rstest]

@@ -64,10 +64,21 @@ pub enum StatementOutcome {
 pub struct Statement {
     /// The text with the literals of DML normalised and passwords removed; at most 4 KiB.
     pub text: String,
+    /// Whether that is all of it, comments aside: nothing was removed, cut, or sent apart as a bind
+    /// value.
+    #[serde(default)]
+    pub whole: bool,
+    /// The statement as it was sent, with its bind values. Kept only where a person asks for it on
+    /// the command line, and never written into the document.
+    #[serde(skip)]
+    pub sent: Option<String>,
     /// Which of the command's connections, counting from 1.
     pub client: u32,
     /// Which virtual transaction, counting from 1; `None` in autocommit.
     pub transaction: Option<u32>,
+    /// To which of Alembic's revisions it belongs, counting from 1 in the order of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
     /// From sending to the last answer, in microseconds.
     pub micros: u64,
     /// How it ended.
@@ -80,6 +91,22 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn a_statement_as_it_was_sent_is_no_part_of_the_document() {
+        let statement = Statement {
+            text: "INSERT INTO t VALUES (?)".into(),
+            whole: false,
+            sent: Some("INSERT INTO t VALUES ('secret')".into()),
+            client: 1,
+            transaction: None,
+            revision: None,
+            micros: 1,
+            outcome: StatementOutcome::Cut,
+        };
+        let json = serde_json::to_string(&statement).unwrap();
+        assert!(!json.contains("secret"), "{json}");
+    }
 
     #[rstest]
     #[case(

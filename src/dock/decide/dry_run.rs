@@ -298,6 +298,9 @@ mod tests {
     fn statement(outcome: StatementOutcome) -> Statement {
         Statement {
             text: "COMMIT".into(),
+            whole: true,
+            sent: None,
+            revision: None,
             client: 1,
             transaction: Some(1),
             micros: 5,
@@ -493,6 +496,9 @@ mod tests {
         let mut record = record(How::Stopped);
         record.rehearsal.statements.push(Statement {
             text: "CREATE INDEX CONCURRENTLY i ON t (a)".into(),
+            whole: true,
+            sent: None,
+            revision: None,
             client: 1,
             transaction: None,
             micros: 0,

@@ -141,13 +141,13 @@ async fn rolled_back(pod: &Pod, before: &Before, record: DryRun) -> Report {
 }
 
 async fn landed(pod: &Pod, before: &Before, record: Upgrade) -> Report {
-    let predicted = evidence(pod).map(|(report, _)| report.prediction);
-    match predicted {
-        Ok(Some(predicted)) => {
+    let rehearsed = evidence(pod).map(|(report, _)| (report.prediction, report.command_millis));
+    match rehearsed {
+        Ok((Some(predicted), millis)) => {
             let after = after(pod, before, &record).await;
-            document::upgrade(record, &predicted, after, Timestamp::now())
+            document::upgrade(record, &predicted, millis, after, Timestamp::now())
         }
-        Ok(None) => document::not_started(
+        Ok((None, _)) => document::not_started(
             &record.run,
             Phase::Upgrade,
             None,

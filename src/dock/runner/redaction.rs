@@ -209,7 +209,7 @@ fn without_constants(sql: &str) -> String {
     let script = Script::new(sql.as_bytes(), LexSettings::default());
     let statements: Vec<String> = script
         .statements()
-        .map(|statement| redact(statement, &classify(statement), STATEMENT))
+        .map(|statement| redact(statement, &classify(statement), STATEMENT).text)
         .collect();
     statements.join("; ")
 }

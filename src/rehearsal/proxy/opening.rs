@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::Settings;
 use crate::postgres::connect::{ConnectError, Raw, Stream};
 use crate::postgres::wait;
 use crate::rehearsal::transaction::{COUNT_WRITERS, Control, Names, Opening, Savepoint};
@@ -57,7 +58,7 @@ struct Session {
 pub(super) async fn open(
     raw: Raw,
     random: u64,
-    substitute_below: u64,
+    settings: &Settings,
 ) -> Result<(Box<dyn Stream>, Opening), OpenError> {
     let mut parameters = raw.parameters.clone();
     if let Some(shown) = parameters.get_mut(READ_ONLY_DEFAULT) {
@@ -117,7 +118,8 @@ pub(super) async fn open(
         parameters,
         baseline,
         top_xid,
-        substitute_below,
+        substitute_below: settings.substitute_below,
+        show_values: settings.show_values,
         our_lock_timeout,
         tests_tripwire: table && speaks_plpgsql,
     };

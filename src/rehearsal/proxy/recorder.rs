@@ -72,6 +72,8 @@ impl Recorder {
                 client,
                 transaction,
                 text,
+                whole,
+                sent,
             } => {
                 let now = Instant::now();
                 self.show(|progress| {
@@ -81,8 +83,11 @@ impl Recorder {
                 let kept = (self.statements.len() < LIMIT).then(|| {
                     self.statements.push(Statement {
                         text,
+                        whole,
+                        sent,
                         client: client.0,
                         transaction,
+                        revision: None,
                         micros: 0,
                         outcome: StatementOutcome::Cut,
                     });

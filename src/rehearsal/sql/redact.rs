@@ -10,10 +10,18 @@ use super::lexer::{Lexer, StringKind, Token, TokenKind};
 use super::literal::dollar_body;
 use super::split::Statement;
 
-/// The statement in one line and at most `limit` characters, the last one an ellipsis if it was
-/// cut.
+/// A statement's text for a report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Redacted {
+    /// In one line, but for line ends inside of constants that are shown.
+    pub text: String,
+    /// Nothing but comments and white space is missing.
+    pub whole: bool,
+}
+
+/// The statement in at most `limit` characters, the last one an ellipsis if it was cut.
 #[must_use]
-pub fn redact(statement: &Statement<'_>, command: &Command, limit: usize) -> String {
+pub fn redact(statement: &Statement<'_>, command: &Command, limit: usize) -> Redacted {
     let mut out = Line::new(limit);
     put(statement.tokens(), constants(command), &mut out);
     out.finish()
@@ -75,18 +83,21 @@ fn put(lexer: Lexer<'_>, constants: Constants, out: &mut Line) {
             _ => false,
         };
         if !hidden {
-            out.push(&String::from_utf8_lossy(source));
+            out.put(&String::from_utf8_lossy(source), true);
+            out.whole &= std::str::from_utf8(source).is_ok();
         } else if constants == Constants::HideInBody
             && token.kind == TokenKind::String(StringKind::Dollar)
             && let Some(body) = dollar_body(source)
         {
             let delimiter = String::from_utf8_lossy(&source[..(source.len() - body.len()) / 2]);
+            out.whole = false;
             out.push(&delimiter);
             out.push(" ");
             put(Lexer::new(body, Default::default()), Constants::Hide, out);
             out.push(" ");
             out.push(&delimiter);
         } else {
+            out.whole = false;
             out.push("?");
         }
     }
@@ -97,6 +108,7 @@ struct Line {
     text: String,
     left: usize,
     cut: bool,
+    whole: bool,
 }
 
 impl Line {
@@ -105,6 +117,7 @@ impl Line {
             text: String::new(),
             left: limit,
             cut: false,
+            whole: true,
         }
     }
 
@@ -113,26 +126,32 @@ impl Line {
     }
 
     fn push(&mut self, text: &str) {
+        self.put(text, false);
+    }
+
+    /// `lines`: the text goes on in other lines where it says so.
+    fn put(&mut self, text: &str, lines: bool) {
         for character in text.chars() {
             if self.left == 0 {
                 self.cut = true;
                 return;
             }
             self.left -= 1;
-            self.text.push(if character.is_control() {
-                ' '
-            } else {
-                character
-            });
+            let stays = lines && matches!(character, '\n' | '\t') || !character.is_control();
+            self.whole &= stays;
+            self.text.push(if stays { character } else { ' ' });
         }
     }
 
-    fn finish(mut self) -> String {
+    fn finish(mut self) -> Redacted {
         if self.cut {
             self.text.pop();
             self.text.push('…');
         }
-        self.text
+        Redacted {
+            text: self.text,
+            whole: self.whole && !self.cut,
+        }
     }
 }
 
@@ -146,7 +165,7 @@ mod tests {
     fn of(text: &str, limit: usize) -> String {
         let script = Script::new(text.as_bytes(), LexSettings::default());
         let statement = script.statements().next().unwrap();
-        redact(statement, &classify(statement), limit)
+        redact(statement, &classify(statement), limit).text
     }
 
     #[rstest]
@@ -205,6 +224,26 @@ mod tests {
         assert_eq!(of(text, 1000), expected);
     }
 
+    #[rstest]
+    #[case("create  table t (a int default 7) -- why", true)]
+    #[case("commit", true)]
+    #[case(
+        "create function f() returns int language sql as $$\n select 1 -- one\n$$",
+        true
+    )]
+    #[case("insert into t values (1)", false)]
+    #[case("do $$begin end$$", false)]
+    #[case("create table t (a text default 'a\rb')", false)]
+    #[case(
+        "create table a_long_name_for_a_table (a int, b int, c int, d int, e int, f int)",
+        false
+    )]
+    fn a_text_says_whether_it_is_whole(#[case] text: &str, #[case] whole: bool) {
+        let script = Script::new(text.as_bytes(), LexSettings::default());
+        let statement = script.statements().next().unwrap();
+        assert_eq!(redact(statement, &classify(statement), 70).whole, whole);
+    }
+
     #[test]
     fn long_statements_are_cut_between_characters() {
         assert_eq!(of("select ääääää", 10), "select ää…");
@@ -218,7 +257,7 @@ mod tests {
         ) {
             let script = Script::new(text.as_bytes(), LexSettings::default());
             for statement in script.statements() {
-                let line = redact(statement, &classify(statement), 500);
+                let line = redact(statement, &classify(statement), 500).text;
                 prop_assert!(!line.contains("SECRET"), "{}", line);
             }
         }

@@ -71,7 +71,9 @@ impl<S: Surroundings> Transaction<S> {
             statement: number,
             client: id,
             transaction: self.state(id).number(),
-            text: statement.redacted.clone(),
+            text: statement.redacted.text.clone(),
+            whole: statement.redacted.whole,
+            sent: self.as_sent(statement),
         });
         number
     }

@@ -138,7 +138,11 @@ impl<S: Surroundings> Transaction<S> {
     fn batch_parse(&mut self, id: ClientId, frame: &Frame, parse: Parse<'_>) {
         self.begin_work(id);
         let text = frame.bytes().slice_ref(parse.sql);
-        let statement = Arc::new(read_one(&text, lexing_of(&self.upstream.parameters)));
+        let mut statement = read_one(&text, lexing_of(&self.upstream.parameters));
+        if self.opening.show_values {
+            statement.types = frame.bytes().slice_ref(parse.types);
+        }
+        let statement = Arc::new(statement);
         let name = parse.statement.to_vec();
         let upstream_name = self.claim_name(id, parse.statement);
         let failed = matches!(self.state(id), Virtual::Failed(_));
@@ -180,6 +184,7 @@ impl<S: Surroundings> Transaction<S> {
         } else {
             self.upstream.unread_portals.remove(bind.portal);
         }
+        let statement = self.with_values(statement, bind.values);
         let message = Message::Bind(bind.portal.to_vec(), statement);
         match self.alias(id, bind.statement) {
             None => self.forward(frame, message),

@@ -136,6 +136,10 @@ pub enum Note {
         transaction: Option<u32>,
         /// The text, literals of DML and passwords removed.
         text: String,
+        /// Whether that is all of it.
+        whole: bool,
+        /// The text as it was sent, bind values filled in, where that is asked for and can be said.
+        sent: Option<String>,
     },
     /// It completed, with this command tag.
     Done(StatementId, String),

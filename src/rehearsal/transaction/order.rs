@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::control::STAND_IN;
-use crate::rehearsal::sql::{OnCommit, Refusal};
+use crate::rehearsal::sql::{OnCommit, Redacted, Refusal};
 
 /// One statement of a client, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,11 @@ pub(super) struct Statement {
     /// The text, without the semicolon that ends it.
     pub text: Bytes,
     /// The text for the record: literals of DML and passwords removed.
-    pub redacted: String,
+    pub redacted: Redacted,
+    /// The types of its parameters as its Parse named them.
+    pub types: Bytes,
+    /// The text as it was sent, bind values filled in, where that is asked for and can be said.
+    pub sent: Option<String>,
     /// Characters before it in the Query that it was cut from.
     pub shift: usize,
     /// The first parameter in it, unless it is one that a definition declares.
@@ -166,7 +170,9 @@ impl Statement {
     pub(super) fn ordinary(text: &'static [u8]) -> Self {
         Self {
             text: Bytes::from_static(text),
-            redacted: String::new(),
+            redacted: Redacted::default(),
+            types: Bytes::new(),
+            sent: None,
             shift: 0,
             parameter: None,
             order: Order::Ordinary,

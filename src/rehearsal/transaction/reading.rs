@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::order::{ConcurrentKind, Concurrently, Modes, Order, Parameter, Statement, Traits};
 use crate::rehearsal::sql::{
     self, Calls, ClientEncoding, Command, Constraints, Control, CopyEnd, Cursor, Ddl, Discard,
-    Effect, Isolation, LexSettings, Object, OnCommit, Prepared, ReindexTarget, Scope, Script,
-    Setting, TokenKind, TransactionModes, Value,
+    Effect, Isolation, LexSettings, Object, OnCommit, Prepared, Redacted, ReindexTarget, Scope,
+    Script, Setting, TokenKind, TransactionModes, Value,
 };
 
 /// The longest text that is recorded, in bytes.
@@ -17,7 +17,7 @@ const RECORDED: usize = 4096;
 /// How text is to be read now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lexing {
-    settings: LexSettings,
+    pub(super) settings: LexSettings,
     encoding: ClientEncoding,
 }
 
@@ -85,7 +85,9 @@ pub(super) fn read_one(text: &Bytes, lexing: Lexing) -> Statement {
         },
         None => Statement {
             text: text.clone(),
-            redacted: String::new(),
+            redacted: Redacted::default(),
+            types: Bytes::new(),
+            sent: None,
             shift: 0,
             parameter: None,
             // Several statements are refused by the server; none is empty.
@@ -119,11 +121,16 @@ fn statement(piece: &sql::Statement<'_>, lexing: Lexing) -> Statement {
     } else {
         Order::Unreadable
     };
+    let parameter = parameter(piece, &command, lexing);
+    let mut redacted = sql::redact(piece, &command, RECORDED);
+    redacted.whole &= parameter.is_none();
     Statement {
         text: Bytes::new(),
-        redacted: sql::redact(piece, &command, RECORDED),
+        redacted,
+        types: Bytes::new(),
+        sent: None,
         shift: 0,
-        parameter: parameter(piece, &command, lexing),
+        parameter,
         traits: traits(piece, &command, calls),
         order,
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::object;
 use super::proof::{ledger, rollback, rollback_heading};
 use crate::report::units::{bytes, count, micros, millis};
-use crate::report::{Assertion, Phase, Report, Severity, Statement, StatementOutcome};
+use crate::report::{Assertion, Phase, Report, Severity, Statement, StatementOutcome, revision};
 use crate::verdict::Verdict;
 
 /// How something is to be felt: decides the colour.
@@ -133,6 +133,9 @@ pub struct Outline {
     pub statements_heading: String,
     /// Every recorded statement.
     pub statements: Vec<StatementLine>,
+    /// Each of Alembic's revisions: the index of its first statement, and how many there were and
+    /// how long they took.
+    pub revisions: Vec<(usize, String)>,
     /// Statements beyond the bound.
     pub omitted: u64,
     /// The heading of the witness's part.
@@ -194,6 +197,7 @@ impl Outline {
                 .enumerate()
                 .map(|(index, statement)| statement_line(index, statement))
                 .collect(),
+            revisions: revisions(report),
             omitted: report.statements_omitted,
             rollback_heading: report
                 .witness
@@ -380,6 +384,23 @@ fn statements_heading(report: &Report) -> String {
     format!("{heading}, {} on the server", micros(spent))
 }
 
+fn revisions(report: &Report) -> Vec<(usize, String)> {
+    let ranges = revision::boundaries(&report.statements);
+    let numbered = (1..).zip(ranges);
+    numbered
+        .map(|(number, range): (u32, _)| {
+            let from = range.start;
+            let own = report.statements.get(range).unwrap_or_default();
+            let heading = format!(
+                "revision {number}: {}, {}",
+                count(own.len() as u64, "statement"),
+                micros(revision::spent(own))
+            );
+            (from, heading)
+        })
+        .collect()
+}
+
 fn statement_line(index: usize, statement: &Statement) -> StatementLine {
     let (outcome, tone) = match &statement.outcome {
         StatementOutcome::Done { tag } => (tag.clone(), Tone::Good),
@@ -429,14 +450,21 @@ fn facts(report: &Report) -> Vec<(String, String)> {
             ),
         );
     }
+    let rehearsed = report
+        .rehearsed_command_millis
+        .map(|rehearsed| format!("; rehearsed in {}", millis(rehearsed)))
+        .unwrap_or_default();
     match report.command_exit {
         Some(code) => fact(
             "command",
-            format!("exit code {code} after {}", millis(report.command_millis)),
+            format!(
+                "exit code {code}, took {}{rehearsed}",
+                millis(report.command_millis)
+            ),
         ),
         None if !report.command.is_empty() && report.command_millis > 0 => fact(
             "command",
-            format!("stopped after {}", millis(report.command_millis)),
+            format!("stopped after {}{rehearsed}", millis(report.command_millis)),
         ),
         None => {}
     }

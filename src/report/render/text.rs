@@ -194,7 +194,16 @@ impl Page {
                 .collect()
         };
         self.heading(&outline.statements_heading);
+        let all = shown.len() == outline.statements.len();
         for statement in &shown {
+            let revision = outline
+                .revisions
+                .iter()
+                .find(|(first, _)| all && first + 1 == statement.number);
+            if let Some((_, heading)) = revision {
+                let heading = self.paint(DIM, heading);
+                self.line(&format!("  {heading}"));
+            }
             let used = 6 + 10 + 2;
             let text = self.cut(&statement.text, used);
             let duration = self.paint(DIM, &format!("{:>10}", statement.duration));
