@@ -396,6 +396,8 @@ async fn only_what_was_touched_is_read_again() {
     let later = catalog::since(&mut heard, major, &mark).await.unwrap();
     let after = later.onto(&before, &mark).unwrap();
     assert_eq!(Difference::between(&before, &after).len(), 1);
+    // What was written, what that touches, what it is now, and the settings as they were.
+    assert_eq!(heard.1.len(), 4, "{:#?}", heard.1);
     let asked = heard.1.join("\n");
     let touched = format!("c.oid = ANY('{{{}}}'::oid[])", oid.unwrap());
     assert!(asked.contains(&touched), "{touched}");

@@ -8,6 +8,7 @@ mod environment;
 mod extension;
 mod grant;
 mod kind;
+mod pinned;
 mod relation;
 mod routine;
 mod search;
@@ -16,32 +17,11 @@ mod touched;
 
 pub use since::{Later, Mark, since};
 
-use super::ask::{Ask, AskError, Row, literal};
+use super::ask::{Ask, AskError, Row};
 
 use crate::schema::{ObjectId, Snapshot};
 use kind::Kind;
-
-/// Settings that decide how the server writes a definition.
-const PINNED: &[(&str, &str)] = &[
-    ("search_path", ""),
-    ("quote_all_identifiers", "off"),
-    ("extra_float_digits", "3"),
-    ("datestyle", "ISO, YMD"),
-    ("intervalstyle", "postgres"),
-    ("timezone", "UTC"),
-    ("bytea_output", "hex"),
-    ("standard_conforming_strings", "on"),
-    ("xmloption", "content"),
-    ("lc_monetary", "C"),
-    ("jit", "off"),
-    ("enable_seqscan", "on"),
-    ("max_parallel_workers_per_gather", "0"),
-];
-
-/// An object that somebody else drops between the list and its definition is an error of these
-/// kinds; then all is read again.
-const CHANGED_MEANWHILE: &[&str] = &["XX000", "42P01", "42704", "42883", "3F000", "2200F"];
-const ATTEMPTS: usize = 3;
+use pinned::Pinned;
 
 /// Reads every object that the role may see.
 ///
@@ -65,17 +45,9 @@ pub async fn marked(asker: &mut impl Ask, major: u32) -> Result<(Snapshot, Mark)
 }
 
 async fn read(asker: &mut impl Ask, sql: &str) -> Result<Vec<Row>, AskError> {
-    let mut attempt = 1;
-    loop {
-        match pinned(asker, sql).await {
-            Err(AskError::Server { code, .. })
-                if attempt < ATTEMPTS && CHANGED_MEANWHILE.contains(&code.as_str()) =>
-            {
-                attempt += 1;
-            }
-            answer => return answer,
-        }
-    }
+    let mut pinned = Pinned::default();
+    let answer = pinned.read(asker, sql).await;
+    pinned.leave(asker, answer).await
 }
 
 /// All kinds in one statement, so that they are of one moment.
@@ -105,42 +77,6 @@ fn kinds() -> Vec<Kind> {
         environment::kinds(),
     ]
     .concat()
-}
-
-/// Asks under the pinned settings and puts the session's own back. On a connection of our own the
-/// pinned ones end with the statement string's implicit transaction; inside a rehearsal they would
-/// last to its end.
-async fn pinned(asker: &mut impl Ask, sql: &str) -> Result<Vec<Row>, AskError> {
-    let current: Vec<String> = PINNED
-        .iter()
-        .map(|(name, _)| format!("current_setting('{name}')"))
-        .collect();
-    let own = asker
-        .ask(&format!("SELECT {}", current.join(", ")))
-        .await?
-        .into_iter()
-        .next()
-        .ok_or(AskError::Shape("the session's settings"))?;
-    let pin = set(PINNED
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned())));
-    let answer = asker.ask(&format!("{pin}; {sql}")).await;
-    let restore = set(PINNED
-        .iter()
-        .zip(own)
-        .map(|((name, _), value)| (*name, value.unwrap_or_default())));
-    if !matches!(answer, Err(AskError::Lost(_))) {
-        asker.ask(&restore).await?;
-    }
-    // The row of the pinning statement has one column.
-    Ok(answer?.into_iter().filter(|row| row.len() > 1).collect())
-}
-
-fn set<'a>(settings: impl Iterator<Item = (&'a str, String)>) -> String {
-    let calls: Vec<String> = settings
-        .map(|(name, value)| format!("set_config('{name}', {}, true)", literal(&value)))
-        .collect();
-    format!("SELECT pg_catalog.concat({})", calls.join(", "))
 }
 
 /// An object as it was read.

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::kind::{Kind, reads};
+use super::pinned::Pinned;
 use super::touched::{self, Touched, Written};
-use super::{Object, assemble, collect, kinds, query, read, together};
+use super::{Object, assemble, collect, kinds, query, together};
 use crate::postgres::ask::{Ask, AskError, Row};
 use crate::schema::Snapshot;
 
@@ -49,7 +50,9 @@ impl Mark {
     /// # Errors
     /// When the server does not answer.
     pub async fn begin(&mut self, asker: &mut impl Ask) -> Result<(), AskError> {
-        self.begun = Written::read(asker).await?;
+        let mut pinned = Pinned::default();
+        let begun = Written::read(asker, &mut pinned).await;
+        self.begun = pinned.leave(asker, begun).await?;
         Ok(())
     }
 }
@@ -76,13 +79,24 @@ struct Changed {
 /// # Errors
 /// As [`super::snapshot`].
 pub async fn since(asker: &mut impl Ask, major: u32, mark: &Mark) -> Result<Later, AskError> {
+    let mut pinned = Pinned::default();
+    let later = later(asker, &mut pinned, major, mark).await;
+    pinned.leave(asker, later).await
+}
+
+async fn later(
+    asker: &mut impl Ask,
+    pinned: &mut Pinned,
+    major: u32,
+    mark: &Mark,
+) -> Result<Later, AskError> {
     let touched = match &mark.begun {
-        Some(begun) => touched::since(asker, begun, &catalogues()).await?,
+        Some(begun) => touched::since(asker, pinned, begun, &catalogues()).await?,
         None => None,
     };
     let Some(touched) = touched else {
         return Ok(Later {
-            rows: read(asker, &query(major)).await?,
+            rows: pinned.read(asker, &query(major)).await?,
             changed: None,
         });
     };
@@ -104,7 +118,7 @@ pub async fn since(asker: &mut impl Ask, major: u32, mark: &Mark) -> Result<Late
     let rows = if parts.is_empty() {
         Vec::new()
     } else {
-        read(asker, &together(&parts)).await?
+        pinned.read(asker, &together(&parts)).await?
     };
     let changed = Some(Changed { touched, again });
     Ok(Later { rows, changed })

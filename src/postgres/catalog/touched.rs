@@ -11,8 +11,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pinned;
-use crate::postgres::ask::{Ask, AskError, Row};
+use super::pinned::Pinned;
+use crate::postgres::ask::{Ask, AskError};
 
 /// More objects than this are not worth telling apart.
 const LIMIT: usize = 20_000;
@@ -74,8 +74,11 @@ pub(super) struct Written(BTreeMap<String, (u64, u64)>);
 
 impl Written {
     /// Reads the counters; `None` if the server does not keep any.
-    pub(super) async fn read(asker: &mut impl Ask) -> Result<Option<Self>, AskError> {
-        let rows = pinned(
+    pub(super) async fn read(
+        asker: &mut impl Ask,
+        pinned: &mut Pinned,
+    ) -> Result<Option<Self>, AskError> {
+        let rows = pinned.ask(
             asker,
             "SELECT relname, written, gone, current_setting('track_counts') FROM (\
              SELECT relname, pg_stat_get_xact_tuples_inserted(oid) \
@@ -153,10 +156,11 @@ impl Touched {
 /// kind, that everything should be read. `keys` are the catalogues whose objects may have gone.
 pub(super) async fn since(
     asker: &mut impl Ask,
+    pinned: &mut Pinned,
     then: &Written,
     keys: &BTreeSet<&str>,
 ) -> Result<Option<Touched>, AskError> {
-    let Some(now) = Written::read(asker).await? else {
+    let Some(now) = Written::read(asker, pinned).await? else {
         return Ok(None);
     };
     let written = now.since(then);
@@ -171,7 +175,7 @@ pub(super) async fn since(
         ..Touched::default()
     };
     let rows = match query(&touched.written) {
-        Some(query) => pinned(asker, &query).await?,
+        Some(query) => pinned.ask(asker, &query).await?,
         None => Vec::new(),
     };
     if rows.len() > LIMIT {
@@ -191,14 +195,23 @@ pub(super) async fn since(
     for oids in touched.objects.values_mut() {
         oids.sort_unstable();
     }
-    for catalogue in keys {
-        if written.get(catalogue) == Some(&true) {
-            let query = format!("SELECT '', string_agg(oid::text, ',') FROM {catalogue}");
-            let list: Row = pinned(asker, &query).await?.into_iter().flatten().collect();
-            let list = list.into_iter().nth(1).flatten().unwrap_or_default();
-            let left = list.split(',').filter_map(|oid| oid.parse().ok());
-            touched.left.insert((*catalogue).to_owned(), left.collect());
-        }
+    let gone: Vec<String> = keys
+        .iter()
+        .filter(|catalogue| written.get(*catalogue) == Some(&true))
+        .map(|catalogue| {
+            format!("SELECT '{catalogue}', string_agg(oid::text, ',') FROM {catalogue}")
+        })
+        .collect();
+    if gone.is_empty() {
+        return Ok(Some(touched));
+    }
+    for row in pinned.ask(asker, &gone.join(" UNION ALL ")).await? {
+        let Ok([Some(catalogue), list]) = <[_; 2]>::try_from(row) else {
+            return Err(AskError::Shape("what is left"));
+        };
+        let list = list.unwrap_or_default();
+        let left = list.split(',').filter_map(|oid| oid.parse().ok());
+        touched.left.insert(catalogue, left.collect());
     }
     Ok(Some(touched))
 }
