@@ -544,6 +544,46 @@ fn rule_10_prepared_statements_of_several_clients_may_have_one_name() {
 }
 
 #[test]
+fn rule_10_sql_addresses_the_clients_own_prepared_statement() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let (mut one, mut other) = (Client::new(&rehearsed.url), Client::new(&rehearsed.url));
+    let mut third = Client::new(&rehearsed.url);
+    one.talk(&["P s SELECT 1", "S"]);
+    other.talk(&["P s SELECT 2", "S"]);
+    assert_eq!(one.ask("EXECUTE s"), "1");
+    assert_eq!(other.ask("EXECUTE s"), "2");
+    // One that has none of that name finds nobody else's, and may make its own.
+    assert_eq!(third.talk(&["Q EXECUTE s"]), ["error 26000", "ready I"]);
+    assert_eq!(third.talk(&["Q DEALLOCATE s"]), ["error 26000", "ready I"]);
+    third.talk(&["Q PREPARE s AS SELECT 3"]);
+    assert_eq!(one.ask("EXECUTE s"), "1");
+    assert_eq!(third.ask("EXECUTE s"), "3");
+    assert_eq!(
+        third.talk(&["Q PREPARE s AS SELECT 3"]),
+        ["error 42P05", "ready I"]
+    );
+    assert!(
+        third
+            .talk(&["P - EXECUTE s", "B - -", "E -", "S"])
+            .contains(&"row 3".to_owned())
+    );
+    other.talk(&["Q DEALLOCATE PREPARE \"s\""]);
+    assert_eq!(other.talk(&["B - s", "S"]), ["error 26000", "ready I"]);
+    assert_eq!(other.talk(&["Q EXECUTE s"]), ["error 26000", "ready I"]);
+    assert_eq!(one.ask("EXECUTE s"), "1");
+    third.talk(&["Q DEALLOCATE s"]);
+    assert_eq!(third.talk(&["Q EXECUTE s"]), ["error 26000", "ready I"]);
+    assert_eq!(one.ask("EXECUTE s"), "1");
+    // A name of SQL's PREPARE that was put by is taken, too.
+    one.talk(&["Q PREPARE p AS SELECT 10"]);
+    other.talk(&["P p SELECT 20", "S"]);
+    assert_eq!(one.ask("EXECUTE p"), "10");
+    assert_eq!(other.ask("EXECUTE p"), "20");
+    assert!(rehearsed.finish().gapless);
+}
+
+#[test]
 fn rule_11_control_statements_work_in_the_extended_protocol() {
     let batch = |sql: &str| format!("P - {sql}");
     for control in [

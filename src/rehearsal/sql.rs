@@ -41,5 +41,5 @@ pub use lexer::{LexSettings, Lexer, StringKind, Token, TokenKind, Unterminated};
 pub use name::{Name, QualifiedName};
 pub use redact::{Redacted, redact};
 pub use refusal::{Refusal, RefusalCause, SequenceRef, refusal};
-pub use rewrite::without_concurrently;
+pub use rewrite::{with_prepared_name, without_concurrently};
 pub use split::{Problem, ProblemKind, Script, Statement};

@@ -1,7 +1,7 @@
 //! The plain forms of statements that no transaction can hold (manual: CREATE INDEX, DROP INDEX,
 //! REINDEX, ALTER TABLE, "CONCURRENTLY").
 
-use super::lexer::{Token, TokenKind};
+use super::lexer::{LexSettings, Lexer, Token, TokenKind};
 use super::split::Statement;
 use super::tokens::Tokens;
 use std::ops::Range;
@@ -36,6 +36,24 @@ pub fn without_concurrently(statement: &Statement<'_>) -> Option<Vec<u8>> {
         text[range.start + shift..range.end + shift].fill(b' ');
     }
     Some(text)
+}
+
+/// PREPARE, EXECUTE or DEALLOCATE with another name, as it is quoted, in the place of its own. `None`
+/// for any other statement.
+#[must_use]
+pub fn with_prepared_name(text: &[u8], settings: LexSettings, name: &[u8]) -> Option<Vec<u8>> {
+    let mut tokens = Lexer::new(text, settings).filter(|it| it.kind != TokenKind::Semicolon);
+    let first = tokens.next()?;
+    let word = text.get(first.start..first.end)?.to_ascii_lowercase();
+    let named = match word.as_slice() {
+        b"prepare" | b"execute" => tokens.next()?,
+        b"deallocate" => tokens.last()?,
+        _ => return None,
+    };
+    let mut renamed = text.get(..named.start)?.to_vec();
+    renamed.extend_from_slice(name);
+    renamed.extend_from_slice(text.get(named.end..)?);
+    Some(renamed)
 }
 
 /// What to blank in `(CONCURRENTLY [value], …)`: the option with one comma, or all of it with the
@@ -126,6 +144,28 @@ mod tests {
         let squeezed = sent.split_whitespace().collect::<Vec<_>>().join(" ");
         let expected = expected.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeezed, expected);
+    }
+
+    #[rstest]
+    #[case(
+        "prepare s (int) as select $1",
+        Some("prepare \"2_s\" (int) as select $1")
+    )]
+    #[case("/* s */ EXECUTE  s(1, 's')", Some("/* s */ EXECUTE  \"2_s\"(1, 's')"))]
+    #[case(
+        "deallocate prepare \"s\" -- s",
+        Some("deallocate prepare \"2_s\" -- s")
+    )]
+    #[case("deallocate s;", Some("deallocate \"2_s\";"))]
+    #[case("select s", None)]
+    fn a_prepared_statement_is_named_otherwise(#[case] text: &str, #[case] expected: Option<&str>) {
+        let renamed = with_prepared_name(text.as_bytes(), LexSettings::default(), b"\"2_s\"");
+        assert_eq!(
+            renamed
+                .map(|text| String::from_utf8(text).unwrap())
+                .as_deref(),
+            expected
+        );
     }
 
     #[test]

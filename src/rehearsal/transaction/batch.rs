@@ -6,6 +6,7 @@ use super::event::Surroundings;
 use super::order::{Order, Statement, Traits};
 use super::reading::{lexing_of, read_one};
 use super::replies::{Addressee, Message};
+use super::statements::Addressed;
 use super::turns::query_text;
 use super::upstream::Copying;
 use super::virtual_transaction::Virtual;
@@ -146,7 +147,11 @@ impl<S: Surroundings> Transaction<S> {
         let name = parse.statement.to_vec();
         let upstream_name = self.claim_name(id, parse.statement);
         let failed = matches!(self.state(id), Virtual::Failed(_));
-        let stand_in = statement.stand_in(failed);
+        let renamed = match self.addressed(id, &statement) {
+            Addressed::AsWritten => None,
+            Addressed::Renamed(text) | Addressed::Missing { text, .. } => Some(text),
+        };
+        let stand_in = statement.stand_in(failed).or(renamed.as_deref());
         let sent = if upstream_name.is_none() && stand_in.is_none() {
             frame.clone()
         } else {

@@ -25,6 +25,7 @@ impl<S: Surroundings> Transaction<S> {
             | Order::CopyIn
             | Order::CreateTemporary { .. }
             | Order::Prepare(_)
+            | Order::Execute(_)
             | Order::Deallocate(_) => Ok(true),
             Order::Begin { start, modes } => {
                 let tag: &[u8] = if *start {
@@ -215,9 +216,13 @@ impl<S: Surroundings> Transaction<S> {
                 client.portals.closed(name);
                 client.held.push(name.clone());
             }
-            Order::Prepare(name) => client.prepared.push(name.clone()),
+            Order::Prepare(name) => {
+                let upstream = client.upstream_name(name).clone();
+                client.prepared.push(upstream);
+            }
             Order::Deallocate(name) => {
-                client.prepared.retain(|known| known != name);
+                let upstream = client.upstream_name(name).clone();
+                client.prepared.retain(|known| *known != upstream);
                 client.statements.closed(name);
             }
             _ => {}

@@ -25,7 +25,7 @@ pub(super) struct Client {
     pub portals: Named,
     /// Cursors WITH HOLD, which outlive their transaction.
     pub held: Vec<Vec<u8>>,
-    /// Names of SQL PREPARE.
+    /// Upstream's names of SQL PREPARE.
     pub prepared: Vec<Vec<u8>>,
     /// The same with their texts, while another client has the session.
     pub put_by: Vec<Pair>,
@@ -55,6 +55,22 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Whether it has a prepared statement of that name.
+    pub(super) fn owns(&self, name: &[u8]) -> bool {
+        self.statements.names().any(|known| known == name) || self.has_prepared(name)
+    }
+
+    /// Whether it has one of SQL's PREPARE.
+    pub(super) fn has_prepared(&self, name: &[u8]) -> bool {
+        let upstream = self.aliases.get(name).map_or(name, Vec::as_slice);
+        self.prepared.iter().any(|known| known == upstream)
+    }
+
+    /// What a prepared statement of the client's is called upstream.
+    pub(super) fn upstream_name<'a>(&'a self, name: &'a Vec<u8>) -> &'a Vec<u8> {
+        self.aliases.get(name).unwrap_or(name)
+    }
+
     pub(super) fn new(welcome: Welcome) -> Self {
         Self {
             inbox: VecDeque::new(),

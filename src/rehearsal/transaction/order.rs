@@ -78,6 +78,8 @@ pub(super) enum Order {
     CloseAll,
     /// SQL PREPARE with the folded name.
     Prepare(Vec<u8>),
+    /// SQL EXECUTE with the folded name.
+    Execute(Vec<u8>),
     /// DEALLOCATE with the folded name.
     Deallocate(Vec<u8>),
     /// DEALLOCATE ALL.
@@ -188,6 +190,7 @@ impl Statement {
                 | Order::CopyIn
                 | Order::CreateTemporary { .. }
                 | Order::Prepare(_)
+                | Order::Execute(_)
                 | Order::Deallocate(_)
         )
     }
@@ -241,6 +244,7 @@ impl Statement {
                 | Order::SetLocal(_)
                 | Order::SetConstraints { .. }
                 | Order::Prepare(_)
+                | Order::Execute(_)
                 | Order::Deallocate(_)
                 | Order::SetTransaction(_)
                 | Order::Refused(_)

@@ -9,6 +9,7 @@ use super::event::Surroundings;
 use super::order::{Order, Statement};
 use super::reading::{Reading, lexing_of, read};
 use super::replies::{Addressee, Simple};
+use super::statements::Addressed;
 use super::upstream::Copying;
 use super::virtual_transaction::{Unit, Virtual};
 use super::{ClientId, Flow, Transaction, answers};
@@ -136,6 +137,27 @@ impl<S: Surroundings> Transaction<S> {
         if failed {
             return self.run_in_failed(id, statement).await;
         }
+        let text = match self.addressed(id, statement) {
+            Addressed::AsWritten => statement.text.clone(),
+            Addressed::Renamed(text) => text,
+            Addressed::Missing { name, .. } => {
+                self.settle().await?;
+                if !self.upstream.faulted {
+                    self.begin_work(id);
+                    let message = format!(
+                        "prepared statement \"{}\" does not exist",
+                        String::from_utf8_lossy(&name)
+                    );
+                    self.fail(
+                        id,
+                        statement,
+                        SqlState::INVALID_SQL_STATEMENT_NAME,
+                        &message,
+                    );
+                }
+                return Ok(());
+            }
+        };
         self.begin_work(id);
         self.add_traits(id, statement);
         let number = self.begin_statement(id, statement);
@@ -144,7 +166,7 @@ impl<S: Surroundings> Transaction<S> {
             parameter: statement.parameter,
             hold: last && self.is_implicit(id) && self.must_check(self.unit.traits),
         };
-        self.run_text(&statement.text, Some(number), &Addressee::Simple(simple));
+        self.run_text(&text, Some(number), &Addressee::Simple(simple));
         self.after_sending(id, statement);
         match &statement.order {
             Order::CopyIn => {

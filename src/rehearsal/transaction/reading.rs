@@ -214,6 +214,7 @@ fn order(piece: &sql::Statement<'_>, command: &Command) -> Order {
         },
         Command::Cursor(Cursor::Close(None)) => Order::CloseAll,
         Command::Prepared(Prepared::Prepare(name)) => Order::Prepare(name.as_bytes().to_vec()),
+        Command::Prepared(Prepared::Execute(name)) => Order::Execute(name.as_bytes().to_vec()),
         Command::Prepared(Prepared::Deallocate(Some(name))) => {
             Order::Deallocate(name.as_bytes().to_vec())
         }

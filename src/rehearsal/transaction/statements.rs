@@ -7,14 +7,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::event::Surroundings;
-use super::order::Statement;
+use super::order::{Order, Statement};
+use super::reading::lexing_of;
 use super::{ClientId, Transaction};
+use crate::rehearsal::sql::{Name, with_prepared_name};
 
 /// What one answer under way will do to a name.
 pub(super) enum Change<'a> {
     Made(&'a [u8], &'a Arc<Statement>),
     Closed(&'a [u8]),
+}
+
+/// How a statement of SQL that names a prepared one goes upstream.
+pub(super) enum Addressed {
+    /// As it is.
+    AsWritten,
+    /// With the name that the client's own has upstream.
+    Renamed(Bytes),
+    /// The client has none of that name, but another client has: with a name that nobody has.
+    Missing { text: Bytes, name: Vec<u8> },
+}
+
+fn alias_of(id: ClientId, name: &[u8]) -> Vec<u8> {
+    let mut alias = format!("{}_", id.0).into_bytes();
+    alias.extend_from_slice(name);
+    alias
 }
 
 /// Names with the statements behind them.
@@ -69,23 +89,72 @@ impl<S: Surroundings> Transaction<S> {
         if name.is_empty() {
             return None;
         }
-        let taken = self.clients.iter().any(|(other, client)| {
-            *other != id
-                && !client.aliases.contains_key(name)
-                && client.statements.names().any(|known| known == name)
-        });
+        let taken = self.is_taken(id, name);
         let client = self.clients.get_mut(&id)?;
-        if client.statements.names().any(|known| known == name) {
+        if client.owns(name) {
             return client.aliases.get(name).cloned();
         }
         if !taken {
             client.aliases.remove(name);
             return None;
         }
-        let mut alias = format!("{}_", id.0).into_bytes();
-        alias.extend_from_slice(name);
+        let alias = alias_of(id, name);
         client.aliases.insert(name.to_vec(), alias.clone());
         Some(alias)
+    }
+
+    /// Whether another client has a statement of that name upstream, or will again with its next
+    /// turn.
+    fn is_taken(&self, id: ClientId, name: &[u8]) -> bool {
+        self.clients.iter().any(|(other, client)| {
+            let kept = client.statements.names().any(|known| known == name);
+            let put_by = || {
+                client
+                    .put_by
+                    .iter()
+                    .any(|(known, _)| known.as_bytes() == name)
+            };
+            *other != id && (kept && !client.aliases.contains_key(name) || put_by())
+        })
+    }
+
+    /// What SQL's PREPARE, EXECUTE and DEALLOCATE are to say upstream, where names are those of all
+    /// clients.
+    pub(super) fn addressed(&mut self, id: ClientId, statement: &Statement) -> Addressed {
+        let (Order::Prepare(name) | Order::Execute(name) | Order::Deallocate(name)) =
+            &statement.order
+        else {
+            return Addressed::AsWritten;
+        };
+        let makes = matches!(statement.order, Order::Prepare(_));
+        let alias = if makes {
+            self.claim_name(id, name)
+        } else {
+            self.alias(id, name)
+        };
+        let owns = self
+            .clients
+            .get(&id)
+            .is_some_and(|client| client.owns(name));
+        let other = alias.is_some() || self.is_taken(id, name);
+        if !other {
+            return Addressed::AsWritten;
+        }
+        let upstream = match alias {
+            Some(alias) => alias,
+            None if owns => return Addressed::AsWritten,
+            None => alias_of(id, name),
+        };
+        let settings = lexing_of(&self.upstream.parameters).settings;
+        let quoted = Name::new(&upstream).quoted();
+        match with_prepared_name(&statement.text, settings, &quoted) {
+            Some(text) if owns || makes => Addressed::Renamed(text.into()),
+            Some(text) => Addressed::Missing {
+                text: text.into(),
+                name: name.clone(),
+            },
+            None => Addressed::AsWritten,
+        }
     }
 
     pub(super) fn alias(&self, id: ClientId, name: &[u8]) -> Option<Vec<u8>> {
@@ -96,7 +165,7 @@ impl<S: Surroundings> Transaction<S> {
     pub(super) fn is_prepared_in_sql(&self, id: ClientId, name: &[u8]) -> bool {
         self.clients
             .get(&id)
-            .is_some_and(|client| client.prepared.iter().any(|known| known == name))
+            .is_some_and(|client| client.has_prepared(name))
     }
 
     pub(super) fn close_client_portals(&mut self, id: ClientId) {
