@@ -391,10 +391,21 @@ impl<S: Surroundings> Transaction<S> {
         self.upstream
             .parameters
             .insert(name.to_vec(), value.to_vec());
-        if let Some(id) = self.current
-            && !self.upstream.settling
-        {
+        let Some(id) = self.current.filter(|_| !self.upstream.settling) else {
+            return;
+        };
+        if self.upstream.reports_when_ready() {
+            self.upstream.unreported.insert(name.to_vec());
+        } else {
             self.tell(id, name);
+        }
+    }
+
+    /// Reports what has changed since the client was last ready. Upstream says so at each of its own
+    /// ReadyForQuery, of which there may be several in one of the client's.
+    pub(super) fn tell_changed(&mut self, id: super::ClientId) {
+        for name in std::mem::take(&mut self.upstream.unreported) {
+            self.tell(id, &name);
         }
     }
 

@@ -328,6 +328,7 @@ impl<S: Surroundings> Transaction<S> {
     /// Tells the client that its unit is over.
     pub(super) fn ready(&mut self, id: ClientId) {
         let status = self.state(id).status();
+        self.tell_changed(id);
         if let Some(out) = self.for_client() {
             answers::ready_for_query(out, status);
         }

@@ -49,6 +49,8 @@ pub(super) struct Upstream {
     pub final_rollback: bool,
     /// Settings are on their way to other values, and are reported once they are there.
     pub settling: bool,
+    /// Settings that have changed, until the client is told.
+    pub unreported: BTreeSet<Vec<u8>>,
     /// Every answer was the expected one.
     pub gapless: bool,
 }
@@ -97,8 +99,22 @@ impl Upstream {
             unread_portals: BTreeSet::new(),
             final_rollback: false,
             settling: false,
+            unreported: BTreeSet::new(),
             gapless: true,
         }
+    }
+
+    /// Whether the server reports changed settings with ReadyForQuery, as it does since 14, and not
+    /// where they change.
+    pub(super) fn reports_when_ready(&self) -> bool {
+        let version = self.parameters.get(b"server_version".as_slice());
+        let digits = version.map(|version| {
+            let digits = version.iter().take_while(|byte| byte.is_ascii_digit());
+            digits.fold(0_u32, |number, digit| {
+                number.saturating_mul(10) + u32::from(digit - b'0')
+            })
+        });
+        digits.is_some_and(|major| major >= 14)
     }
 
     /// A name as it can be put into a question of our own: `None` if the server might read it there
