@@ -99,19 +99,19 @@ fn a_mistake_is_named_and_nothing_is_started(#[case] arguments: &[&str], #[case]
 #[rstest]
 #[case::mysql(
     "mysql+pymysql://root:hunter2@localhost/db",
-    "mysql+pymysql: MySQL commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; drydock speaks to PostgreSQL only"
+    "mysql+pymysql: MySQL commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; run it on a restored copy instead; drydock speaks to PostgreSQL only"
 )]
 #[case::sqlite(
     "sqlite:///app.db",
-    "sqlite: SQLite is a file without a server; rehearse on a copy of the file instead; drydock speaks to PostgreSQL only"
+    "sqlite: SQLite is a file without a server, and Python's driver begins no transaction before DDL unless told to, so a rollback would not undo it; copy the file and run the migration on the copy; drydock speaks to PostgreSQL only"
 )]
 #[case::oracle(
     "oracle://u:hunter2@h/d",
-    "oracle: Oracle commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; drydock speaks to PostgreSQL only"
+    "oracle: Oracle commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; run it on a restored copy instead; drydock speaks to PostgreSQL only"
 )]
 #[case::cockroach(
     "cockroachdb://u:hunter2@h/d",
-    "cockroachdb: it speaks PostgreSQL's protocol but not all of its schema changes are undone by ROLLBACK, so they cannot be rehearsed; drydock speaks to PostgreSQL only"
+    "cockroachdb: it speaks PostgreSQL's protocol but not all of its schema changes are undone by ROLLBACK, so they cannot be rehearsed; run them on a copy instead; drydock speaks to PostgreSQL only"
 )]
 #[case::jdbc(
     "jdbc:postgresql://h/d",

@@ -416,11 +416,39 @@ mod tests {
     #[case("", "the database URL is empty")]
     #[case(
         "mysql://u:s3cret@h/d",
-        "mysql: MySQL commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; drydock speaks to PostgreSQL only"
+        "mysql: MySQL commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; run it on a restored copy instead; drydock speaks to PostgreSQL only"
     )]
     #[case(
         "sqlite:///x.db",
-        "sqlite: SQLite is a file without a server; rehearse on a copy of the file instead; drydock speaks to PostgreSQL only"
+        "sqlite: SQLite is a file without a server, and Python's driver begins no transaction before DDL unless told to, so a rollback would not undo it; copy the file and run the migration on the copy; drydock speaks to PostgreSQL only"
+    )]
+    #[case(
+        "jdbc:mysql://h/d?user=u&password=s3cret",
+        "jdbc:mysql: MySQL commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; run it on a restored copy instead; drydock speaks to PostgreSQL only"
+    )]
+    #[case(
+        "mariadb+asyncmy://u:s3cret@h/d",
+        "mariadb+asyncmy: MySQL commits before and after every DDL statement by itself, so a migration cannot be rehearsed and rolled back there; run it on a restored copy instead; drydock speaks to PostgreSQL only"
+    )]
+    #[case(
+        "mssql+pyodbc://u:s3cret@h/d",
+        "mssql+pyodbc: SQL Server has a protocol of its own; run the migration on a restored copy instead; drydock speaks to PostgreSQL only"
+    )]
+    #[case(
+        "jdbc:sqlserver://h;password=s3cret",
+        "jdbc:sqlserver: SQL Server has a protocol of its own; run the migration on a restored copy instead; drydock speaks to PostgreSQL only"
+    )]
+    #[case(
+        "cockroachdb://u:s3cret@h/d",
+        "cockroachdb: it speaks PostgreSQL's protocol but not all of its schema changes are undone by ROLLBACK, so they cannot be rehearsed; run them on a copy instead; drydock speaks to PostgreSQL only"
+    )]
+    #[case(
+        "snowflake://u:s3cret@h/d",
+        "snowflake: it has no protocol of PostgreSQL's; run the migration on a copy instead; drydock speaks to PostgreSQL only"
+    )]
+    #[case(
+        "jdbc:postgresql://h/d",
+        "jdbc:postgresql: JDBC URLs are not read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
     )]
     #[case(
         "http://h",

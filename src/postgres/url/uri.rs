@@ -109,30 +109,51 @@ fn driver(scheme: &str) -> Result<Driver, UrlError> {
             "unknown driver; write postgresql:// or one of postgresql+psycopg, +psycopg2, \
              +psycopg2cffi, +asyncpg, +pg8000",
         ),
-        ("jdbc", _) => {
-            refuse("JDBC URLs are not read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-        }
-        ("mysql" | "mariadb", _) => refuse(
-            "MySQL commits before and after every DDL statement by itself, so a migration cannot \
-             be rehearsed and rolled back there; drydock speaks to PostgreSQL only",
-        ),
-        ("oracle", _) => refuse(
-            "Oracle commits before and after every DDL statement by itself, so a migration cannot \
-             be rehearsed and rolled back there; drydock speaks to PostgreSQL only",
-        ),
-        ("sqlite" | "file", _) => refuse(
-            "SQLite is a file without a server; rehearse on a copy of the file instead; drydock \
-             speaks to PostgreSQL only",
-        ),
-        ("cockroachdb" | "cockroach" | "redshift" | "yugabytedb" | "ysql", _) => refuse(
-            "it speaks PostgreSQL's protocol but not all of its schema changes are undone by \
-             ROLLBACK, so they cannot be rehearsed; drydock speaks to PostgreSQL only",
-        ),
-        ("mssql" | "sqlserver", _) => {
-            refuse("SQL Server is not PostgreSQL; drydock speaks to PostgreSQL only")
-        }
-        _ => refuse("not a PostgreSQL URL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"),
+        ("jdbc", _) => match other_database(lower.split(':').nth(1).unwrap_or_default()) {
+            Some(reason) => refuse(reason),
+            None => refuse(
+                "JDBC URLs are not read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            ),
+        },
+        _ => refuse(other_database(base).unwrap_or(
+            "not a PostgreSQL URL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+        )),
     }
+}
+
+/// Why a migration of another database is not rehearsed, and what to do.
+fn other_database(base: &str) -> Option<&'static str> {
+    Some(match base {
+        "mysql" | "mariadb" | "tidb" => {
+            "MySQL commits before and after every DDL statement by itself, so a migration cannot be \
+             rehearsed and rolled back there; run it on a restored copy instead; drydock speaks to \
+             PostgreSQL only"
+        }
+        "oracle" => {
+            "Oracle commits before and after every DDL statement by itself, so a migration cannot \
+             be rehearsed and rolled back there; run it on a restored copy instead; drydock speaks \
+             to PostgreSQL only"
+        }
+        "sqlite" | "file" => {
+            "SQLite is a file without a server, and Python's driver begins no transaction before \
+             DDL unless told to, so a rollback would not undo it; copy the file and run the \
+             migration on the copy; drydock speaks to PostgreSQL only"
+        }
+        "cockroachdb" | "cockroach" | "redshift" | "yugabytedb" | "ysql" => {
+            "it speaks PostgreSQL's protocol but not all of its schema changes are undone by \
+             ROLLBACK, so they cannot be rehearsed; run them on a copy instead; drydock speaks to \
+             PostgreSQL only"
+        }
+        "mssql" | "sqlserver" => {
+            "SQL Server has a protocol of its own; run the migration on a restored copy instead; \
+             drydock speaks to PostgreSQL only"
+        }
+        "snowflake" | "bigquery" | "clickhouse" | "databricks" | "duckdb" | "trino" | "presto"
+        | "spanner" | "db2" | "ibm_db_sa" | "hana" | "firebird" | "mongodb" => {
+            "it has no protocol of PostgreSQL's; run the migration on a copy instead; drydock speaks to PostgreSQL only"
+        }
+        _ => return None,
+    })
 }
 
 type HostsAndPorts = (Vec<String>, Vec<String>);
