@@ -373,3 +373,64 @@ fn a_function_that_catches_its_cancellation_ends_the_rehearsal() {
     assert_eq!(report.verdict, Verdict::BudgetExceeded(Budget::Assertion));
     assert_eq!(report.witness.unwrap().rollback, RollbackProof::Verified);
 }
+
+#[test]
+fn a_constraint_that_fails_only_on_real_rows_is_named_with_its_columns_and_no_value() {
+    let database = orders();
+    database.psql(
+        "INSERT INTO customers VALUES (1000, NULL);
+         ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (customer) REFERENCES customers
+             DEFERRABLE INITIALLY DEFERRED;",
+    );
+    let file = file(&[NO_ORPHANS], "");
+    for (sql, code, table, columns) in [
+        (
+            "ALTER TABLE customers ALTER COLUMN email SET NOT NULL",
+            "23502",
+            "customers",
+            "email",
+        ),
+        (
+            "CREATE UNIQUE INDEX u ON customers (email)",
+            "23505",
+            "customers",
+            "email",
+        ),
+        (
+            "BEGIN; UPDATE orders SET customer = 4711 WHERE id = 1; COMMIT",
+            "23503",
+            "orders",
+            "customer",
+        ),
+        (
+            "ALTER TABLE orders ADD CONSTRAINT c CHECK (total > 9)",
+            "23514",
+            "orders",
+            "",
+        ),
+    ] {
+        let done = rehearse(&database, &file, &format!("{sql};"));
+        let report = done.expect(1).report();
+        assert!(
+            report.assertions.is_empty(),
+            "nothing is asked of a failed upgrade"
+        );
+        let error = report.statements.iter().find_map(|it| match &it.outcome {
+            drydock::report::StatementOutcome::Error(error) => Some(error),
+            _ => None,
+        });
+        let error = error.unwrap();
+        let found = (
+            error.code.as_str(),
+            error.schema.as_deref(),
+            error.table.as_deref(),
+            error.columns.join(", "),
+        );
+        assert_eq!(
+            found,
+            (code, Some("public"), Some(table), columns.to_owned())
+        );
+        let kept = serde_json::to_string(&report.statements).unwrap();
+        assert!(!kept.contains("4711") && !kept.contains("c17"), "{kept}");
+    }
+}

@@ -179,6 +179,7 @@ mod tests {
                 message: "m".to_owned(),
                 constraint: None,
                 table: None,
+                ..ServerError::default()
             };
             judge(&spec(Expectation::Empty), Err(NotExamined::Server(error)))
         };

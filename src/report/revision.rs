@@ -162,6 +162,7 @@ mod tests {
                         message: "no".to_owned(),
                         constraint: None,
                         table: None,
+                        ..ServerError::default()
                     })
                 } else {
                     StatementOutcome::Done { tag: String::new() }

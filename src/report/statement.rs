@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// An error as the server wrote it, without DETAIL (which may hold rows).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerError {
     /// SQLSTATE.
@@ -14,9 +14,41 @@ pub struct ServerError {
     pub constraint: Option<String>,
     /// The table, when the server names one.
     pub table: Option<String>,
+    /// The table's schema, when the server names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The columns of the violated constraint, as far as the server names them; never a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 impl ServerError {
+    /// The columns that DETAIL names in front of their values: `Key (a, b)=(…)`, in any language.
+    /// Only for violations of keys (SQLSTATE 23503, 23505, 23P01): other DETAILs begin with values.
+    #[must_use]
+    pub fn columns_of(detail: &str) -> Vec<String> {
+        let key = detail
+            .split_once(")=(")
+            .and_then(|(key, _)| key.split_once('('));
+        let Some((_, key)) = key else {
+            return Vec::new();
+        };
+        let mut columns = vec![String::new()];
+        let mut depth = 0_usize;
+        for c in key.chars() {
+            match c {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            match columns.last_mut() {
+                Some(last) if c != ',' || depth > 0 => last.push(c),
+                _ => columns.push(String::new()),
+            }
+        }
+        columns.iter().map(|name| name.trim().to_owned()).collect()
+    }
+
     /// A primary message without the value that it quotes. Errors about data (SQLSTATE class 22)
     /// name the value at fault: `invalid input syntax for type integer: "…"`, `value "…" is out of
     /// range for type smallint`.
@@ -106,6 +138,18 @@ mod tests {
         };
         let json = serde_json::to_string(&statement).unwrap();
         assert!(!json.contains("secret"), "{json}");
+    }
+
+    #[rstest]
+    #[case("Key (a)=(secret) already exists.", &["a"])]
+    #[case("Key (a, b)=(1, ) x (2)=(3)) is duplicated.", &["a", "b"])]
+    #[case("Schlüssel (lower(a), \"B c\")=(x, y) existiert bereits.", &["lower(a)", "\"B c\""])]
+    #[case("Key is not present in table \"t\".", &[])]
+    fn the_columns_of_a_key_are_told_without_their_values(
+        #[case] detail: &str,
+        #[case] columns: &[&str],
+    ) {
+        assert_eq!(ServerError::columns_of(detail), columns);
     }
 
     #[rstest]

@@ -444,6 +444,7 @@ mod tests {
                 message: "violates foreign key constraint".into(),
                 constraint: None,
                 table: None,
+                ..ServerError::default()
             })));
         assert_eq!(
             decided(&record).message,

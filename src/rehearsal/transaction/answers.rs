@@ -102,6 +102,7 @@ impl<S: Surroundings> Transaction<S> {
                 message: message.to_owned(),
                 constraint: None,
                 table: None,
+                ..ServerError::default()
             };
             self.output.notes.push(Note::Failed(statement, error));
         }

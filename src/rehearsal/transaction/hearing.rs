@@ -454,6 +454,12 @@ fn is_several(diagnostic: &Diagnostic<'_>) -> bool {
 pub(super) fn server_error(diagnostic: &Diagnostic<'_>) -> ServerError {
     let text = |field| diagnostic.text(field).map(std::borrow::Cow::into_owned);
     let (code, message) = (diagnostic.code().to_string(), diagnostic.message());
+    let columns = match code.as_str() {
+        "23503" | "23505" | "23P01" => text(Field::Detail)
+            .map(|detail| ServerError::columns_of(&detail))
+            .unwrap_or_default(),
+        _ => text(Field::Column).into_iter().collect(),
+    };
     ServerError {
         message: if code.starts_with(DATA_EXCEPTION) {
             ServerError::without_value(&message)
@@ -463,5 +469,7 @@ pub(super) fn server_error(diagnostic: &Diagnostic<'_>) -> ServerError {
         code,
         constraint: text(Field::Constraint),
         table: text(Field::Table),
+        schema: text(Field::Schema),
+        columns,
     }
 }

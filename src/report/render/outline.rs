@@ -292,7 +292,15 @@ fn failure(report: &Report) -> Option<Failure> {
                 printable(&error.message)
             )];
             if let Some(table) = &error.table {
-                lines.push(format!("table {}", printable(table)));
+                let schema = error.schema.as_ref().map(|schema| format!("{schema}."));
+                lines.push(format!(
+                    "table {}{}",
+                    printable(&schema.unwrap_or_default()),
+                    printable(table)
+                ));
+            }
+            if !error.columns.is_empty() {
+                lines.push(format!("columns {}", printable(&error.columns.join(", "))));
             }
             if let Some(constraint) = &error.constraint {
                 lines.push(format!("constraint {}", printable(constraint)));

@@ -311,6 +311,7 @@ mod tests {
             message: "no such table".to_owned(),
             constraint: None,
             table: None,
+            ..ServerError::default()
         });
         let mut commit = done("COMMIT", Some(1));
         commit.outcome = StatementOutcome::Done {
