@@ -27,8 +27,8 @@ pub use digest::{InputDigest, commands_digest, input_digest};
 pub use exposure::exposed_credentials;
 pub use file::{FileError, from_yaml};
 pub use migration::{
-    AlembicSpec, BudgetSpec, CommandSpec, ConcurrentlySpec, DryRunSpec, Migration, MigrationSpec,
-    UpgradeSpec,
+    AlembicSpec, BudgetSpec, CommandSpec, ConcurrentlySpec, Deniable, DryRunSpec, Migration,
+    MigrationSpec, UpgradeSpec,
 };
 pub use names::{
     CATEGORY, DEFAULT_EXPOSED_URL, FIELD_MANAGER, FINALIZER, GATE, LABEL_MIGRATION, LABEL_PHASE,

@@ -20,6 +20,8 @@ pub mod plan;
 pub mod pod;
 pub mod record;
 pub mod rehearse;
+mod round_trip;
+mod rows;
 pub mod runner;
 mod timeouts;
 pub mod tool;

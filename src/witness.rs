@@ -28,15 +28,21 @@ pub use before::Before;
 pub struct Facts {
     /// Which run.
     pub run: RunId,
-    /// The rehearsal's top transaction id, with epoch (`pg_current_xact_id`); `None` when none was
-    /// assigned.
-    pub xid: Option<u64>,
+    /// The transactions that were rolled back, in their order.
+    pub transactions: Vec<Taken>,
     /// Whether every answer of the server was as expected.
     pub gapless: bool,
-    /// The server process of the rehearsal's one connection.
-    pub backend_pid: Option<i32>,
     /// Whether the command worked on the database without the rehearsal.
     pub bypass: Bypass,
+}
+
+/// One transaction, and who held it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// The top transaction id, with epoch (`pg_current_xact_id`); `None` when none was assigned.
+    pub xid: Option<u64>,
+    /// The server process of the rehearsal's one connection.
+    pub backend_pid: Option<i32>,
 }
 
 /// Whether the command worked on the database without the rehearsal.
@@ -51,6 +57,11 @@ pub enum Bypass {
 }
 
 impl Facts {
+    /// The ids of the transactions that have one.
+    fn xids(&self) -> impl Iterator<Item = u64> {
+        self.transactions.iter().filter_map(|taken| taken.xid)
+    }
+
     /// Whether a row that moved can be somebody else's at all.
     fn attributable(&self) -> bool {
         self.gapless && self.bypass == Bypass::None

@@ -13,7 +13,7 @@ use drydock::postgres::connect::{self, Client, StartupSettings};
 use drydock::postgres::url::{self, Environment};
 use drydock::report::{CatalogueClass, CatalogueMove, Ledger, RunId, SequenceMoved, Witnessed};
 use drydock::verdict::RollbackProof;
-use drydock::witness::{self, Before, Bypass, Facts};
+use drydock::witness::{self, Before, Bypass, Facts, Taken};
 use postgres::{Options, Server};
 use rstest::rstest;
 use tokio::sync::{Mutex, MutexGuard};
@@ -115,8 +115,10 @@ impl Stage {
 async fn known(client: &mut Client) -> Facts {
     let xid = one(client, "xid", "SELECT pg_current_xact_id()").await;
     Facts {
-        xid: Some(xid.unwrap().parse().unwrap()),
-        backend_pid: Some(client.backend_pid()),
+        transactions: vec![Taken {
+            xid: Some(xid.unwrap().parse().unwrap()),
+            backend_pid: Some(client.backend_pid()),
+        }],
         ..nothing_written()
     }
 }
@@ -125,9 +127,8 @@ async fn known(client: &mut Client) -> Facts {
 fn nothing_written() -> Facts {
     Facts {
         run: RunId("run-1".to_owned()),
-        xid: None,
+        transactions: vec![],
         gapless: true,
-        backend_pid: None,
         bypass: Bypass::None,
     }
 }
@@ -265,7 +266,7 @@ async fn a_transaction_that_was_running_before_is_found_when_it_commits(#[case] 
     let mut other = stage.connect_as("other", "theirs").await;
     other.ask("BEGIN").await.unwrap();
     other.ask("CREATE TABLE theirs (id bigint)").await.unwrap();
-    let xid = known(&mut other).await.xid.unwrap();
+    let xid = known(&mut other).await.transactions[0].xid.unwrap();
     // Younger, and over before anything is read: it is not to blame, though it is of our role.
     stage.sql("app", "CREATE TABLE ours (id bigint)");
     let before = stage.before("app").await;
@@ -442,8 +443,7 @@ async fn a_session_of_the_rehearsal_that_stays_is_found(#[case] major: u8) {
 
     // Known by its name alone.
     let nameless = Facts {
-        backend_pid: None,
-        xid: None,
+        transactions: vec![],
         ..facts.clone()
     };
     let (seen, _) = stage.verify("app", &before, &nameless).await;
@@ -576,7 +576,10 @@ async fn a_transaction_that_the_server_never_heard_of_proves_nothing(#[case] maj
     let stage = Stage::on(major).await;
     let before = stage.before("app").await;
     let facts = Facts {
-        xid: Some(4_000_000),
+        transactions: vec![Taken {
+            xid: Some(4_000_000),
+            backend_pid: None,
+        }],
         ..nothing_written()
     };
     let (seen, _) = stage.verify("app", &before, &facts).await;

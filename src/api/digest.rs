@@ -106,6 +106,7 @@ fn without_defaults(mut spec: MigrationSpec) -> MigrationSpec {
             });
         }
         drop_if(&mut dry_run.concurrently, |c| *c == Default::default());
+        drop_if(&mut dry_run.round_trip, |wanted| !*wanted);
     }
     drop_if(&mut spec.dry_run, |d| *d == Default::default());
     drop_if(&mut spec.upgrade, |u| *u == Default::default());

@@ -128,6 +128,10 @@ pub struct CommandSpec {
     /// The upgrade, word by word; no shell is involved.
     #[schemars(length(min = 1, max = 256))]
     pub upgrade: Vec<String>,
+    /// The way back to before the upgrade, word by word, for the round trip.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub downgrade: Vec<String>,
     /// Tables in which the tool keeps what it has applied, besides the well-known ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -149,6 +153,47 @@ pub struct DryRunSpec {
     #[schemars(length(max = 64))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub assertions: Vec<AssertionSpec>,
+    /// True: a second transaction, rolled back like the first one, upgrades, compares the models with
+    /// the database, upgrades again, downgrades, compares with before, and upgrades once more.
+    /// Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<bool>,
+    /// Findings that make the dry run fail, where otherwise they are only reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub deny: Vec<Deniable>,
+}
+
+/// Findings that can be denied, by their code in the report.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deniable {
+    /// The downgrade fails.
+    DowngradeFailed,
+    /// The downgrade leaves something behind.
+    DowngradeLeftovers,
+    /// The downgrade loses rows, or what is in them.
+    DowngradeLostData,
+    /// A revision has no downgrade.
+    MissingDowngrade,
+    /// The models say something else than the database.
+    ModelsDiffer,
+    /// The upgrade changes something when nothing is left to do.
+    SecondUpgradeChanged,
+    /// The upgrade fails when nothing is left to do.
+    SecondUpgradeFailed,
+    /// The downgrade undoes nothing.
+    StubDowngrade,
+    /// The upgrade behind the downgrade leads elsewhere.
+    UpgradeAgainDiffers,
+    /// The upgrade behind the downgrade fails.
+    UpgradeAgainFailed,
+}
+
+/// The code.
+impl std::fmt::Display for Deniable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
 }
 
 /// What a rehearsal may cost the application.
@@ -229,6 +274,21 @@ impl MigrationSpec {
             .and_then(|c| c.substitute_below)
             .unwrap_or(Bytes::DEFAULT_SUBSTITUTE_BELOW)
             .get()
+    }
+
+    /// `dryRun.roundTrip`, or false.
+    #[must_use]
+    pub fn round_trip(&self) -> bool {
+        self.dry_run
+            .as_ref()
+            .and_then(|d| d.round_trip)
+            .unwrap_or_default()
+    }
+
+    /// `dryRun.deny`.
+    #[must_use]
+    pub fn denied(&self) -> &[Deniable] {
+        self.dry_run.as_ref().map_or(&[], |d| d.deny.as_slice())
     }
 
     /// `upgrade.lockTimeout`, when one is given.

@@ -144,6 +144,7 @@ fn name(step: Step) -> &'static str {
         Step::Prepare => "connecting and taking the state before",
         Step::Rehearse => "rehearsing",
         Step::Predict => "reading the predicted state and rolling back",
+        Step::RoundTrip => "going back and forth again",
         Step::Verify => "verifying the rollback",
         Step::Upgrade => "upgrading",
         Step::Compare => "comparing with the predicted state",

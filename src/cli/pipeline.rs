@@ -109,6 +109,7 @@ pub(super) async fn rehearse(arguments: RehearseArgs) -> Result<ExitCode> {
         &arguments.specification,
         &arguments.printing,
         arguments.listen,
+        true,
     )?;
     let (display, console) = Display::open(arguments.printing.quiet, signals::stop()?);
     let announce = arguments
@@ -144,7 +145,7 @@ pub(super) async fn run(arguments: RunArgs) -> Result<ExitCode> {
     if !arguments.yes && !std::io::stdin().is_terminal() {
         bail!("nobody is there to be asked: add --yes to upgrade without asking");
     }
-    let mut local = prepare(&arguments.specification, &arguments.printing, None)?;
+    let mut local = prepare(&arguments.specification, &arguments.printing, None, false)?;
     let stop = signals::stop()?;
     let (display, console) = Display::open(arguments.printing.quiet, stop.clone());
     let rehearsed = local.rehearse(&console).await;
@@ -211,10 +212,12 @@ fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// `round_trip` is for a migration whose way back is known, where nobody said anything else.
 fn prepare(
     arguments: &SpecificationArgs,
     printing: &PrintingArgs,
     listen: Option<SocketAddr>,
+    round_trip: bool,
 ) -> Result<Local> {
     if printing.show_values && printing.output != Format::Sql {
         bail!("--show-values is for scripts only: add --output sql");
@@ -231,6 +234,10 @@ fn prepare(
     let mut plan = Plan::of(&specification.spec);
     plan.show_rows = printing.show_rows;
     plan.show_values = printing.show_values;
+    let said = specification.spec.dry_run.as_ref();
+    if said.and_then(|dry_run| dry_run.round_trip).is_none() {
+        plan.round_trip = round_trip && plan.tool.has_way_back();
+    }
     if let Some(word) = naming(&plan.tool.command(), text.as_deref(), &target) {
         bail!(
             "the command itself names the database ({word}), so it would go around the rehearsal: \

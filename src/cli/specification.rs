@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::api::{self, AlembicSpec, Bytes, CommandSpec, Duration, MigrationSpec};
+use crate::api::{self, AlembicSpec, Bytes, CommandSpec, Deniable, Duration, MigrationSpec};
 
 /// What is to be rehearsed, shared by `rehearse` and `run`.
 #[derive(Debug, Args)]
@@ -38,6 +38,16 @@ pub(super) struct SpecificationArgs {
     /// PostgreSQL's lock_timeout for the real upgrade [default: the rehearsal's]
     #[arg(long, value_name = "DURATION", help_heading = "Limits")]
     pub(super) lock_timeout: Option<Duration>,
+    /// Rehearse the way back, too: models, second upgrade, downgrade, upgrade again, in a second
+    /// transaction [default of `rehearse` where a downgrade is known]
+    #[arg(long, overrides_with = "no_round_trip", help_heading = "Round trip")]
+    round_trip: bool,
+    /// Rehearse the upgrade alone
+    #[arg(long, help_heading = "Round trip")]
+    no_round_trip: bool,
+    /// Fail on this finding of the round trip, e.g. DowngradeLeftovers; repeatable
+    #[arg(long, value_name = "FINDING", value_parser = deniable, help_heading = "Round trip")]
+    deny: Vec<Deniable>,
     /// The migration command, unmodified, word by word
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -69,10 +79,7 @@ impl SpecificationArgs {
         if !self.command.is_empty() {
             spec.command = Some(CommandSpec {
                 upgrade: self.command.clone(),
-                version_tables: spec
-                    .command
-                    .take()
-                    .map_or_else(Vec::new, |c| c.version_tables),
+                ..spec.command.take().unwrap_or_default()
             });
             spec.alembic = None;
         } else if self.alembic && spec.alembic.is_none() {
@@ -106,6 +113,13 @@ impl SpecificationArgs {
             concurrently.substitute_below = self.substitute_below;
             dry_run.concurrently = Some(concurrently);
         }
+        let wanted = match (self.round_trip, self.no_round_trip) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        };
+        dry_run.round_trip = wanted.or(dry_run.round_trip);
+        dry_run.deny.extend(&self.deny);
         spec.dry_run = Some(dry_run);
         if self.lock_timeout.is_some() {
             let mut upgrade = spec.upgrade.take().unwrap_or_default();
@@ -117,4 +131,9 @@ impl SpecificationArgs {
             variables: self.variables.clone(),
         })
     }
+}
+
+fn deniable(text: &str) -> Result<Deniable, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|error| error.to_string())
 }

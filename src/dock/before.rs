@@ -39,6 +39,9 @@ pub struct Before {
     /// Who holds the rehearsal, in a dry run: the witness asks for it by name even when whoever
     /// opened it did not live to tell.
     pub holder: Option<Holder>,
+    /// Who holds the second transaction, once there is one.
+    #[serde(default)]
+    pub again: Option<Holder>,
 }
 
 /// The server process that holds a rehearsal's transaction.
@@ -84,6 +87,7 @@ impl Before {
             state,
             version_tables,
             holder: None,
+            again: None,
         })
     }
 

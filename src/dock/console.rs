@@ -13,6 +13,8 @@ pub enum Step {
     Rehearse,
     /// Reading the predicted state and rolling back.
     Predict,
+    /// Back and forth again, in a second transaction.
+    RoundTrip,
     /// The witness looks.
     Verify,
     /// The command really runs.

@@ -53,6 +53,7 @@ pub fn dry_run(
     report.statements_omitted = record.rehearsal.omitted;
     report.findings = record.rehearsal.findings;
     report.findings.extend(record.findings);
+    report.round_trip = record.second.map(|second| second.report);
     report.prediction = record.prediction;
     report.assertions = record.assertions;
     report
@@ -132,6 +133,7 @@ fn empty(
         findings: Vec::<Finding>::new(),
         assertions: Vec::new(),
         prediction: None,
+        round_trip: None,
         bound_to: None,
         witness: None,
         ledger: Ledger::default(),

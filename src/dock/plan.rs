@@ -15,6 +15,10 @@ pub struct Plan {
     pub expose: Expose,
     /// Limits of the dry run.
     pub budgets: Budgets,
+    /// Whether the way back is gone, in a second transaction.
+    pub round_trip: bool,
+    /// Findings that are not let through, by code.
+    pub deny: Vec<String>,
     /// `lock_timeout` of the real upgrade; the rehearsal's when `None`.
     pub upgrade_lock_timeout: Option<Duration>,
     /// Tables below this size in bytes are rehearsed in the plain form of a CONCURRENTLY.
@@ -51,9 +55,11 @@ impl Plan {
                 alembic.x.clone(),
                 alembic.target.clone(),
             )),
-            (None, Some(command)) => {
-                Tool::for_command(command.upgrade.clone(), command.version_tables.clone())
-            }
+            (None, Some(command)) => Tool::for_command(Generic {
+                command: command.upgrade.clone(),
+                downgrade: command.downgrade.clone(),
+                version_tables: command.version_tables.clone(),
+            }),
             (None, None) => Tool::Generic(Generic::default()),
         };
         Self {
@@ -64,6 +70,8 @@ impl Plan {
                 duration: spec.duration_budget(),
                 assertion: spec.assertion_budget(),
             },
+            round_trip: spec.round_trip(),
+            deny: spec.denied().iter().map(ToString::to_string).collect(),
             upgrade_lock_timeout: spec.lock_timeout(),
             substitute_below: spec.substitute_below(),
             assertions: spec.assertions().to_vec(),

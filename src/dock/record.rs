@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::before::Before;
-use super::link::Ended;
-use crate::report::{Assertion, Database, Finding, Prediction, RunId, Statement};
+use super::before::{Before, Holder};
+use super::link::{Ended, How};
+use crate::report::{
+    Assertion, Database, Finding, Prediction, RoundTrip, RunId, Severity, Statement,
+};
 use crate::verdict::{EvidenceDigest, Verdict};
-use crate::witness::Bypass;
+use crate::witness::{Bypass, Taken};
 
 /// A verdict with its sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,12 @@ pub struct DryRun {
     /// The questions about the data, and their answers.
     #[serde(default)]
     pub assertions: Vec<Assertion>,
+    /// The second transaction, when one was asked for and the first one passed.
+    #[serde(default)]
+    pub second: Option<SecondTransaction>,
+    /// What was found and is not to be let through.
+    #[serde(default)]
+    pub denied: Option<Said>,
     /// A person or the system stopped the run.
     pub interrupted: bool,
     /// The sidecar crashed or the run never began; says why.
@@ -128,17 +136,124 @@ pub struct Upgrade {
     pub broken: Option<Said>,
 }
 
+/// What became of the second transaction of a dry run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecondTransaction {
+    /// What the rehearsal itself recorded.
+    pub rehearsal: Rehearsed,
+    /// Whether a session of a command went around it.
+    pub bypass: bool,
+    /// What it showed.
+    pub report: RoundTrip,
+    /// The same, judged.
+    pub findings: Vec<Finding>,
+    /// Whether it was stopped by somebody.
+    pub interrupted: bool,
+    /// Whether the connection that holds drydock's lock was lost in it.
+    pub lost: bool,
+}
+
+impl SecondTransaction {
+    /// It was begun, and its record is lost.
+    fn broken(holder: Holder) -> Self {
+        Self {
+            rehearsal: Rehearsed {
+                backend_pid: Some(holder.backend_pid),
+                xid: holder.xid,
+                ..Rehearsed::default()
+            },
+            ..Self::not_done("its record is lost".to_owned())
+        }
+    }
+
+    /// None was begun.
+    #[must_use]
+    pub fn not_done(reason: String) -> Self {
+        Self {
+            rehearsal: Rehearsed {
+                gapless: true,
+                ..Rehearsed::default()
+            },
+            bypass: false,
+            report: RoundTrip {
+                cut: Some(reason),
+                steps: Vec::new(),
+                left: crate::schema::Difference::default(),
+                compared: Vec::new(),
+                millis: 0,
+            },
+            findings: Vec::new(),
+            interrupted: false,
+            lost: false,
+        }
+    }
+}
+
 impl DryRun {
     /// Whether the command worked on the database without the rehearsal.
     #[must_use]
     pub fn went_around(&self) -> Bypass {
-        if self.bypass {
+        if self.bypass || self.second.as_ref().is_some_and(|second| second.bypass) {
             Bypass::Seen
         } else if self.ended.is_some() && !self.rehearsal.connected {
             Bypass::Possible
         } else {
             Bypass::None
         }
+    }
+
+    /// Whether the first transaction passed, as far as can be said before the witness has looked.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        let well = self
+            .ended
+            .as_ref()
+            .is_some_and(|ended| ended.how == How::Exited { code: 0 });
+        well && self.rehearsal.wrote
+            && self.rehearsal.gapless
+            && self.rehearsal.verdict.is_none()
+            && self.guard.is_none()
+            && self.broken.is_none()
+            && !self.interrupted
+    }
+
+    /// Does not let through what has one of these codes.
+    pub fn deny(&mut self, codes: &[String]) {
+        for finding in &mut self.findings {
+            if !codes.contains(&finding.code) {
+                continue;
+            }
+            finding.severity = Severity::Error;
+            self.denied.get_or_insert_with(|| {
+                Said::new(
+                    Verdict::Failed,
+                    format!("{} ({}, which is denied)", finding.message, finding.code),
+                )
+            });
+        }
+    }
+
+    /// The transactions whose rollback is to be proven.
+    #[must_use]
+    pub fn transactions(&self) -> Vec<Taken> {
+        std::iter::once(&self.rehearsal)
+            .chain(self.second.as_ref().map(|second| &second.rehearsal))
+            .map(|rehearsed| Taken {
+                xid: rehearsed.xid,
+                backend_pid: rehearsed.backend_pid,
+            })
+            .collect()
+    }
+
+    /// Whether every answer of the server was as expected, in all of them.
+    #[must_use]
+    pub fn gapless(&self) -> bool {
+        self.rehearsal.gapless
+            && self
+                .second
+                .as_ref()
+                .is_none_or(|second| second.rehearsal.gapless)
     }
 
     /// A dry run of which nothing is left but the state before and the reason.
@@ -159,6 +274,8 @@ impl DryRun {
             prediction: None,
             findings: Vec::new(),
             assertions: Vec::new(),
+            second: before.again.map(SecondTransaction::broken),
+            denied: None,
             interrupted: false,
             broken: Some(said),
         }

@@ -11,6 +11,7 @@ use super::link::{Ended, How, Sidecar};
 use super::moment;
 use super::plan::Plan;
 use super::record::{DryRun, Run, Said};
+use super::rows;
 use super::timeouts;
 use crate::postgres::dialect::Dialect;
 use crate::postgres::identity::Warning;
@@ -77,7 +78,25 @@ impl Stage<'_> {
                 Some(Command::start(link, start).await)
             }
         };
-        let mut record = self.follow(lease, &before, holding, command).await;
+        let First {
+            mut record,
+            link,
+            touched,
+        } = self.follow(lease, &before, holding, command).await;
+        if let (Some(link), Some(prediction)) = (link, &record.prediction)
+            && self.plan.round_trip
+            && record.may_go_on()
+        {
+            let second = self
+                .round_trip(lease, &mut before, prediction, &touched, link, keep)
+                .await;
+            record.interrupted |= second.interrupted;
+            if second.lost {
+                record.broken = Some(lock_lost());
+            }
+            record.findings.extend(second.findings.iter().cloned());
+            record.second = Some(second);
+        }
         record
             .findings
             .extend(lease.identity.warnings.iter().map(finding));
@@ -89,6 +108,7 @@ impl Stage<'_> {
         record
             .findings
             .extend(record.prediction.as_ref().and_then(moment::finding));
+        record.deny(&self.plan.deny);
         Ok((before, record))
     }
 
@@ -99,11 +119,12 @@ impl Stage<'_> {
         before: &Before,
         mut holding: Holding,
         mut command: Option<Command>,
-    ) -> DryRun {
+    ) -> First {
         let mut stop = None;
         let mut foreseen = None;
         let mut assertions = Vec::new();
         let mut broken = None;
+        let mut touched = Vec::new();
         let mut ended = tokio::select! {
             ended = ended(&mut command) => Some(ended),
             found = holding.watch(lease, self.console) => {
@@ -121,6 +142,9 @@ impl Stage<'_> {
             let mut asker = holding.asker();
             let deadline = holding.deadline();
             let reading = async {
+                if self.plan.round_trip {
+                    touched = rows::written(&mut asker).await.unwrap_or_default();
+                }
                 foreseen = Some(before.foresee(&mut asker).await?);
                 self.ask_assertions(&asker, &deadline, &mut assertions)
                     .await
@@ -153,12 +177,9 @@ impl Stage<'_> {
                 .is_some_and(|ended| ended.how == How::Stopped)
                 && stop.is_none();
         if matches!(stop, Some(Stop::Lease)) {
-            broken = Some(Said::new(
-                Verdict::Environment(Environment::ConnectionLost),
-                "the connection that holds drydock's lock was lost, so the rehearsal was ended",
-            ));
+            broken = Some(lock_lost());
         }
-        DryRun {
+        let record = DryRun {
             run: self.run.clone(),
             database: Some(lease.database.clone()),
             ended,
@@ -172,10 +193,33 @@ impl Stage<'_> {
             prediction,
             findings: guard.findings,
             assertions,
+            second: None,
+            denied: None,
             interrupted,
             broken,
+        };
+        First {
+            record,
+            link: command.map(Command::over),
+            touched,
         }
     }
+}
+
+/// What the first transaction comes to.
+struct First {
+    record: DryRun,
+    /// Over which more commands may be started.
+    link: Option<Sidecar>,
+    /// Tables whose rows were written, where that is of use later.
+    touched: Vec<String>,
+}
+
+fn lock_lost() -> Said {
+    Said::new(
+        Verdict::Environment(Environment::ConnectionLost),
+        "the connection that holds drydock's lock was lost, so the rehearsal was ended",
+    )
 }
 
 /// What is unusual about the role, for the report.

@@ -20,14 +20,11 @@ impl Tool {
     /// called alembic, also behind `python -m` and behind `run` of uv, poetry, pipenv, pdm, hatch,
     /// rye and pixi.
     #[must_use]
-    pub fn for_command(command: Vec<String>, version_tables: Vec<String>) -> Self {
-        if alembic::is_alembic(&command) {
-            Self::Alembic(Alembic::given(command))
+    pub fn for_command(given: Generic) -> Self {
+        if alembic::is_alembic(&given.command) {
+            Self::Alembic(Alembic::given(given.command))
         } else {
-            Self::Generic(Generic {
-                command,
-                version_tables,
-            })
+            Self::Generic(given)
         }
     }
 
@@ -55,6 +52,15 @@ impl Tool {
         match self {
             Self::Alembic(alembic) => Some(alembic),
             Self::Generic(_) => None,
+        }
+    }
+
+    /// Whether a way back from the upgrade is known.
+    #[must_use]
+    pub fn has_way_back(&self) -> bool {
+        match self {
+            Self::Alembic(alembic) => alembic.downgrade("base").is_some(),
+            Self::Generic(generic) => !generic.downgrade.is_empty(),
         }
     }
 

@@ -37,9 +37,8 @@ pub async fn rollback(
     let major = client.major().unwrap_or(before.database.major);
     let facts = Facts {
         run: run.clone(),
-        xid: record.rehearsal.xid,
-        gapless: record.rehearsal.gapless,
-        backend_pid: record.rehearsal.backend_pid,
+        transactions: record.transactions(),
+        gapless: record.gapless(),
         bypass: record.went_around(),
     };
     witness::verify(&mut client, major, &before.witness, &facts)

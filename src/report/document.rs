@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Assertion, Finding, Ledger, Statement, Witnessed};
+use super::{Assertion, Finding, Ledger, RoundTrip, Statement, Witnessed};
 use crate::schema::{Difference, Span, State};
 use crate::verdict::Verdict;
 
@@ -117,6 +117,9 @@ pub struct Report {
     pub assertions: Vec<Assertion>,
     /// In a dry run the prediction, in an upgrade what really happened.
     pub prediction: Option<Prediction>,
+    /// The way back and forth again, in a second transaction; `None` when it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<RoundTrip>,
     /// In an upgrade the digest of the evidence that it was bound to.
     pub bound_to: Option<crate::verdict::EvidenceDigest>,
     /// What the witness saw. `None` in an upgrade.

@@ -10,6 +10,7 @@ mod outline;
 mod proof;
 mod sql;
 mod text;
+mod trip;
 
 pub use html::html;
 pub use markdown::markdown;

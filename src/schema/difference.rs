@@ -87,6 +87,19 @@ impl Difference {
         self.changes.len()
     }
 
+    /// The changes that `keep` wants.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&ObjectId, &Change) -> bool) -> Self {
+        Self {
+            changes: self
+                .changes
+                .iter()
+                .filter(|(id, change)| keep(id, change))
+                .map(|(id, change)| (id.clone(), change.clone()))
+                .collect(),
+        }
+    }
+
     /// All changes in order of kind and identity.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectId, &Change)> {
         self.changes.iter()

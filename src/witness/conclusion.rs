@@ -50,10 +50,17 @@ pub(super) fn conclude(
         .collect();
     let unproven = unproven(before, after, end, &moved, facts);
     let violated = !end.leftovers.is_empty()
-        || matches!(end.fate.as_deref(), Some(fate) if fate != "aborted")
+        || end.fates.values().any(|fate| fate != "aborted")
         || moved
             .iter()
             .any(|moved| moved.class == CatalogueClass::Real && moved.attributed_to.is_none());
+    // Where one did not end as it should, it is the one to speak of.
+    let judged = end
+        .fates
+        .iter()
+        .find(|(_, fate)| *fate != "aborted")
+        .map(|(xid, _)| *xid)
+        .or_else(|| facts.xids().next());
     Witnessed {
         rollback: if violated {
             RollbackProof::Violated
@@ -62,8 +69,8 @@ pub(super) fn conclude(
         } else {
             RollbackProof::Unknown
         },
-        xid: facts.xid,
-        xact_status: end.fate.clone(),
+        xid: judged,
+        xact_status: judged.and_then(|xid| end.fates.get(&xid)).cloned(),
         unchanged,
         moved,
         not_covered: before.not_covered.clone(),
@@ -149,11 +156,12 @@ fn unproven(
         .filter(|name| !NOT_FOR_EVERYBODY.contains(&name.as_str()))
         .map(|name| format!("this role cannot read {name}"))
         .collect();
-    if let (Some(xid), None) = (facts.xid, &end.fate) {
-        unproven.push(format!(
-            "the server does not know the fate of transaction {xid}"
-        ));
-    }
+    unproven.extend(
+        facts
+            .xids()
+            .filter(|xid| !end.fates.contains_key(xid))
+            .map(|xid| format!("the server does not know the fate of transaction {xid}")),
+    );
     // Rows of the application's tables leave no trace in any catalogue.
     if facts.bypass == Bypass::Seen && !after.nothing_committed {
         unproven.push(
@@ -181,6 +189,7 @@ mod tests {
     use jiff::Timestamp;
     use rstest::rstest;
 
+    use super::super::Taken;
     use super::super::moved::Committed;
     use super::super::reading::Exact;
     use super::*;
@@ -212,18 +221,31 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             run: RunId("r".to_owned()),
-            xid: Some(7),
+            transactions: vec![taken(Some(7))],
             gapless: true,
-            backend_pid: Some(1),
             bypass: Bypass::None,
         }
     }
 
-    fn aborted() -> End {
+    fn taken(xid: Option<u64>) -> Taken {
+        Taken {
+            xid,
+            backend_pid: Some(1),
+        }
+    }
+
+    fn fates(fates: &[(u64, &str)]) -> End {
         End {
-            fate: Some("aborted".to_owned()),
+            fates: fates
+                .iter()
+                .map(|(xid, fate)| (*xid, (*fate).to_owned()))
+                .collect(),
             leftovers: vec![],
         }
+    }
+
+    fn aborted() -> End {
+        fates(&[(7, "aborted")])
     }
 
     fn moved(catalogue: &str, class: CatalogueClass, xid: u32, owned: bool) -> Moved {
@@ -263,12 +285,31 @@ mod tests {
         #[case] fate: Option<&str>,
         #[case] proof: RollbackProof,
     ) {
-        let end = End {
-            fate: fate.map(str::to_owned),
-            leftovers: vec![],
+        let end = fate.map_or_else(End::default, |fate| fates(&[(7, fate)]));
+        let facts = Facts {
+            transactions: vec![taken(xid)],
+            ..facts()
         };
-        let facts = Facts { xid, ..facts() };
         assert_eq!(concluded(&end, vec![], &facts).rollback, proof);
+    }
+
+    #[rstest]
+    #[case("aborted", RollbackProof::Verified, 7)]
+    #[case("committed", RollbackProof::Violated, 9)]
+    fn the_fate_of_every_transaction_counts(
+        #[case] fate: &str,
+        #[case] proof: RollbackProof,
+        #[case] spoken_of: u64,
+    ) {
+        let facts = Facts {
+            transactions: vec![taken(Some(7)), taken(Some(9))],
+            ..facts()
+        };
+        let end = fates(&[(7, "aborted"), (9, fate)]);
+        let seen = concluded(&end, vec![], &facts);
+        assert_eq!((seen.rollback, seen.xid), (proof, Some(spoken_of)));
+        let seen = concluded(&aborted(), vec![], &facts);
+        assert_eq!(seen.rollback, RollbackProof::Unknown);
     }
 
     #[rstest]
@@ -404,8 +445,8 @@ mod tests {
     #[test]
     fn what_is_left_outweighs_what_is_unknown() {
         let end = End {
-            fate: None,
             leftovers: vec!["session 1".to_owned()],
+            ..End::default()
         };
         let seen = concluded(&end, vec![], &facts());
         assert_eq!(seen.rollback, RollbackProof::Violated);

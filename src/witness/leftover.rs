@@ -1,7 +1,10 @@
 //! What would still be there if the rehearsal were not over: its session with its locks, prepared
 //! transactions, replication slots, temporary tables of a dead session.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use std::fmt::Write;
 
 use super::{Before, Facts, WitnessError};
 use crate::postgres::ask::{Ask, Row, literal};
@@ -19,8 +22,8 @@ const BACKEND_IDS: u32 = 16;
 /// How the rehearsal ended, by the server's account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct End {
-    /// `pg_xact_status` of its transaction; `None` without one, and when the server cannot say.
-    pub(super) fate: Option<String>,
+    /// `pg_xact_status` of its transactions, as far as the server can say.
+    pub(super) fates: BTreeMap<u64, String>,
     /// What is left of it.
     pub(super) leftovers: Vec<String>,
 }
@@ -40,8 +43,10 @@ pub(super) async fn wait(
             source,
         })?;
         let end = understand(&rows, before, facts);
-        let settled =
-            facts.xid.is_none() || matches!(end.fate.as_deref(), Some("aborted" | "committed"));
+        let settled = facts.xids().all(|xid| {
+            let fate = end.fates.get(&xid).map(String::as_str);
+            matches!(fate, Some("aborted" | "committed"))
+        });
         if settled && end.leftovers.is_empty() || began.elapsed() >= PATIENCE {
             return Ok(end);
         }
@@ -52,19 +57,25 @@ pub(super) async fn wait(
 fn question(major: u32, before: &Before, facts: &Facts) -> String {
     let application = literal(&format!("drydock/{}", facts.run.0));
     // Without a known process no session has this number.
-    let pid = facts.backend_pid.unwrap_or(0);
+    let pids: Vec<String> = std::iter::once(0)
+        .chain(facts.transactions.iter().filter_map(|it| it.backend_pid))
+        .map(|pid| pid.to_string())
+        .collect();
+    let pids = pids.join(", ");
     let snapshot = literal(&before.snapshot);
     // A transaction of the future is one that this server has never heard of; to ask about it is an
     // error. The newest one that still runs is not in the snapshot, but has an age.
-    let fate = facts.xid.map_or_else(String::new, |xid| {
-        format!(
-            "SELECT 'fate', CASE WHEN {xid} < completed OR {xid} - completed < 2147483648 \
+    let mut fate = String::new();
+    for xid in facts.xids() {
+        let _ = writeln!(
+            fate,
+            "SELECT 'fate', {xid}, CASE WHEN {xid} < completed OR {xid} - completed < 2147483648 \
              AND pg_catalog.age('{xid}'::xid8::xid) > 0 \
              THEN pg_catalog.pg_xact_status('{xid}'::xid8) END \
              FROM (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())\
-             ::text::bigint) AS known(completed);\n"
-        )
-    });
+             ::text::bigint) AS known(completed);"
+        );
+    }
     let orphaned = if major >= BACKEND_IDS {
         "pg_catalog.substring(n.nspname, '[0-9]+$')::int NOT IN \
          (SELECT pg_catalog.pg_stat_get_backend_idset())"
@@ -81,13 +92,13 @@ fn question(major: u32, before: &Before, facts: &Facts) -> String {
          SELECT 'session', a.pid, a.state, (SELECT count(*) FROM pg_catalog.pg_locks l \
          WHERE l.pid = a.pid) FROM pg_catalog.pg_stat_activity a \
          WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.usename = session_user \
-         AND (a.pid = {pid} AND a.backend_start <= (SELECT me.backend_start \
+         AND (a.pid IN ({pids}) AND a.backend_start <= (SELECT me.backend_start \
          FROM pg_catalog.pg_stat_activity me WHERE me.pid = pg_catalog.pg_backend_pid()) \
          OR a.application_name = {application} AND a.xact_start IS NOT NULL \
          AND a.datname = pg_catalog.current_database());\n\
          SELECT 'prepared', gid, transaction, owner = current_user \
          AND database = pg_catalog.current_database() FROM pg_catalog.pg_prepared_xacts;\n\
-         SELECT 'slot', slot_name, slot_type = 'logical' OR active_pid <> {pid} \
+         SELECT 'slot', slot_name, slot_type = 'logical' OR active_pid NOT IN ({pids}) \
          FROM pg_catalog.pg_replication_slots WHERE NOT temporary \
          AND (database IS NULL OR database = pg_catalog.current_database());\n\
          SELECT 'temporary', n.nspname, count(*) FROM pg_catalog.pg_class c \
@@ -102,19 +113,26 @@ fn question(major: u32, before: &Before, facts: &Facts) -> String {
 fn understand(rows: &[Row], before: &Before, facts: &Facts) -> End {
     let mut end = End::default();
     // As the server writes transaction ids of prepared transactions: without epoch.
-    let short_xid = facts.xid.map(|xid| (xid & 0xffff_ffff).to_string());
+    let short_xids: Vec<String> = facts
+        .xids()
+        .map(|xid| (xid & 0xffff_ffff).to_string())
+        .collect();
     for row in rows {
         let text = |at: usize| row.get(at).and_then(Option::as_deref);
         let name = text(1).unwrap_or_default();
         match text(0).unwrap_or_default() {
-            "fate" => end.fate = text(1).map(str::to_owned),
+            "fate" => {
+                if let (Ok(xid), Some(fate)) = (name.parse(), text(2)) {
+                    end.fates.insert(xid, fate.to_owned());
+                }
+            }
             "session" => end.leftovers.push(format!(
                 "session {name} ({}, {} locks)",
                 text(2).unwrap_or("state unknown"),
                 text(3).unwrap_or("unknown")
             )),
             "prepared" => {
-                let is_it = short_xid.is_some() && text(2) == short_xid.as_deref();
+                let is_it = short_xids.iter().any(|xid| text(2) == Some(xid));
                 let may_be = text(3) == Some("t")
                     && !before.prepared.contains(name)
                     && !facts.attributable();
@@ -127,7 +145,7 @@ fn understand(rows: &[Row], before: &Before, facts: &Facts) -> End {
             // that has written, as the rehearsal has since its tripwire was set.
             "slot" if !before.slots.contains(name) => {
                 let impossible =
-                    text(2) == Some("t") && facts.xid.is_some() && facts.attributable();
+                    text(2) == Some("t") && facts.xids().next().is_some() && facts.attributable();
                 if !impossible {
                     end.leftovers.push(format!("replication slot {name}"));
                 }

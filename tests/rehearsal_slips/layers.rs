@@ -244,9 +244,11 @@ fn the_fifth_layer_alone_sees_that_something_was_committed() {
         for xid in [record.xid, None] {
             let facts = Facts {
                 run: RunId("test".to_owned()),
-                xid,
+                transactions: vec![witness::Taken {
+                    xid,
+                    backend_pid: Some(pid),
+                }],
                 gapless: record.gapless,
-                backend_pid: Some(pid),
                 bypass: witness::Bypass::None,
             };
             let seen = look(&scene, |asker, major| {

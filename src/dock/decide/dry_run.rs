@@ -24,6 +24,7 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
         record.broken.clone(),
         command(record),
         assertions(record),
+        record.denied.clone(),
         record
             .interrupted
             .then(interrupted)
@@ -339,6 +340,8 @@ mod tests {
             prediction: None,
             findings: vec![],
             assertions: vec![],
+            second: None,
+            denied: None,
             interrupted: false,
             broken: None,
         }

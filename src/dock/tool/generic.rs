@@ -5,6 +5,8 @@
 pub struct Generic {
     /// Word by word; empty for an open rehearsal.
     pub command: Vec<String>,
+    /// The way back, word by word; empty when none is known.
+    pub downgrade: Vec<String>,
     /// Tables in which the tool remembers what it has applied.
     pub version_tables: Vec<String>,
 }

@@ -85,6 +85,7 @@ fn article(outline: &Outline) -> Markup {
                 }
                 @if outline.omitted > 0 { p.dim { (outline.omitted) " more were not recorded." } }
             }
+            (marks("Round trip", &outline.round_trip))
             (marks(&outline.rollback_heading, &outline.rollback))
             @if !outline.ledger.is_empty() {
                 h2 { "What a rollback does not undo" }

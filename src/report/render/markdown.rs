@@ -70,6 +70,7 @@ pub fn markdown(report: &Report) -> String {
         }
         page.push_str("\n</details>\n");
     }
+    marks(&mut page, "Round trip", &outline.round_trip);
     marks(&mut page, &outline.rollback_heading, &outline.rollback);
     if !outline.ledger.is_empty() {
         page.push_str("\n**What a rollback does not undo**\n\n");

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::object;
 use super::proof::{ledger, rollback, rollback_heading};
+use super::trip::round_trip;
 use crate::report::units::{bytes, count, micros, millis};
 use crate::report::{Assertion, Phase, Report, Severity, Statement, StatementOutcome, revision};
 use crate::verdict::Verdict;
@@ -138,6 +139,8 @@ pub struct Outline {
     pub revisions: Vec<(usize, String)>,
     /// Statements beyond the bound.
     pub omitted: u64,
+    /// The way back and forth again.
+    pub round_trip: Vec<Mark>,
     /// The heading of the witness's part.
     pub rollback_heading: String,
     /// What the witness saw.
@@ -199,6 +202,11 @@ impl Outline {
                 .collect(),
             revisions: revisions(report),
             omitted: report.statements_omitted,
+            round_trip: report
+                .round_trip
+                .as_ref()
+                .map(round_trip)
+                .unwrap_or_default(),
             rollback_heading: report
                 .witness
                 .as_ref()

@@ -49,6 +49,7 @@ pub fn text(report: &Report, style: Style) -> String {
     page.marks("Assertions", &outline.assertions);
     page.schema(&outline);
     page.statements(&outline);
+    page.marks("Round trip", &outline.round_trip);
     page.marks(&outline.rollback_heading, &outline.rollback);
     page.ledger(&outline);
     page.facts(&outline);

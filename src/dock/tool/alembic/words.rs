@@ -40,7 +40,7 @@ pub(super) fn options_begin(command: &[String]) -> Option<usize> {
         return None;
     }
     // Options of the launcher's own may stand between; which of them take a value, it alone knows.
-    let alembic = command.iter().position(is_called_alembic)?;
+    let alembic = command.iter().position(|word| is_called_alembic(word))?;
     let plain = alembic == 2 || command.get(2)?.starts_with('-');
     plain.then_some(alembic + 1)
 }
@@ -85,7 +85,7 @@ fn target(words: &[String]) -> Option<&str> {
     target
 }
 
-fn is_called_alembic(word: &String) -> bool {
+fn is_called_alembic(word: &str) -> bool {
     file_name(word) == "alembic"
 }
 

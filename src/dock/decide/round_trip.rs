@@ -1,0 +1,280 @@
+//! What a round trip shows.
+
+use std::collections::BTreeMap;
+
+use crate::dock::tool::Tool;
+use crate::report::{Finding, Prediction, Severity, StepName, TripStep};
+use crate::schema::{Change, Difference, ObjectId, State};
+
+/// Names in one sentence.
+const NAMED: usize = 5;
+
+/// A step that was taken, with the state behind it where it was read.
+pub(in crate::dock) struct Walked {
+    pub(in crate::dock) step: TripStep,
+    pub(in crate::dock) after: Option<Prediction>,
+}
+
+/// What was in the tables before the upgrade and after the downgrade.
+pub(in crate::dock) struct Compared {
+    pub(in crate::dock) before: BTreeMap<String, String>,
+    pub(in crate::dock) after: BTreeMap<String, String>,
+}
+
+/// The command that leads back to where the database stands, or why there is none.
+pub(in crate::dock) fn way_back(tool: &Tool, state: &State) -> Result<Vec<String>, String> {
+    let alembic = match tool {
+        Tool::Generic(generic) if generic.downgrade.is_empty() => {
+            return Err("no downgrade is known; name one in command.downgrade".to_owned());
+        }
+        Tool::Generic(generic) => return Ok(generic.downgrade.clone()),
+        Tool::Alembic(alembic) => alembic,
+    };
+    let mut tables = state.versions.values().filter(|table| table.rows.is_some());
+    let revisions: Vec<String> = match (tables.next(), tables.next()) {
+        (_, Some(_)) => {
+            return Err(
+                "the database has several version tables, so it is not known which \
+                        revision a downgrade must lead to"
+                    .to_owned(),
+            );
+        }
+        (table, None) => table
+            .and_then(|table| table.rows.as_ref())
+            .into_iter()
+            .flatten()
+            .filter_map(|row| serde_json::from_str::<Vec<String>>(row).ok())
+            .flatten()
+            .collect(),
+    };
+    let revision = match revisions.as_slice() {
+        [] => "base",
+        [one] => one,
+        several => {
+            return Err(format!(
+                "the database stands on several revisions ({}), and a downgrade leads to one",
+                several.join(", ")
+            ));
+        }
+    };
+    alembic.downgrade(revision).ok_or_else(|| {
+        "it is not known how Alembic is called behind this command; say so in alembic.command"
+            .to_owned()
+    })
+}
+
+/// What the downgrade left, version tables aside that the upgrade made: no tool takes them away.
+pub(in crate::dock) fn left(before: &State, first: &Prediction, walked: &[Walked]) -> Difference {
+    let made: Vec<&String> = first
+        .predicted
+        .versions
+        .keys()
+        .filter(|name| !before.versions.contains_key(*name))
+        .collect();
+    walked
+        .iter()
+        .find(|walked| walked.step.name == StepName::Downgrade)
+        .and_then(|walked| walked.after.as_ref())
+        .map(|after| {
+            after.difference.only(|id, change| {
+                !made.iter().any(|name| id.identity.starts_with(*name)) && !is_place(id, change)
+            })
+        })
+        .unwrap_or_default()
+}
+
+/// A column that was dropped and added again stands at the end.
+fn is_place(id: &ObjectId, change: &Change) -> bool {
+    let Change::Altered { before, after } = change else {
+        return false;
+    };
+    let without = |body: &str| {
+        let mut body: serde_json::Value = serde_json::from_str(body).ok()?;
+        body.as_object_mut()?.remove("pos");
+        Some(body)
+    };
+    id.kind == "column" && without(before).is_some() && without(before) == without(after)
+}
+
+/// Judges the steps that were taken.
+pub(in crate::dock) fn findings(
+    before: &State,
+    first: &Prediction,
+    walked: &[Walked],
+    rows: &Compared,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for Walked { step, after } in walked {
+        let well = step.exit == Some(0);
+        match step.name {
+            StepName::Upgrade => {}
+            StepName::ModelCheck => found.extend(models(step)),
+            StepName::SecondUpgrade if !well => found.push(finding(
+                "SecondUpgradeFailed",
+                "the upgrade fails when it is run again with nothing left to do",
+            )),
+            StepName::SecondUpgrade => found.extend(same(
+                "SecondUpgradeChanged",
+                "the upgrade changes something when it is run again with nothing left to do",
+                first,
+                after.as_ref(),
+            )),
+            StepName::Downgrade => found.extend(downgrade(before, first, walked, step, rows)),
+            StepName::UpgradeAgain if !well => found.push(finding(
+                "UpgradeAgainFailed",
+                "the upgrade fails after the downgrade; what the downgrade left is in its way",
+            )),
+            StepName::UpgradeAgain => found.extend(same(
+                "UpgradeAgainDiffers",
+                "the upgrade after the downgrade leads to another state than the first one",
+                first,
+                after.as_ref(),
+            )),
+        }
+    }
+    found
+}
+
+fn downgrade(
+    before: &State,
+    first: &Prediction,
+    walked: &[Walked],
+    step: &TripStep,
+    rows: &Compared,
+) -> Vec<Finding> {
+    if step.exit != Some(0) {
+        let (code, text) = if step.output.contains("NotImplementedError") {
+            (
+                "MissingDowngrade",
+                "a revision has no downgrade: it raises NotImplementedError",
+            )
+        } else {
+            ("DowngradeFailed", "the downgrade fails")
+        };
+        return vec![finding(code, text)];
+    }
+    let mut found = Vec::new();
+    let left = left(before, first, walked);
+    let stub = !left.is_empty()
+        && first.difference.iter().all(|(id, change)| {
+            left.iter().any(|other| other == (id, change)) || is_made(before, first, id)
+        });
+    if stub {
+        found.push(finding(
+            "StubDowngrade",
+            "the downgrade undoes nothing of what the upgrade changes in the schema",
+        ));
+    } else if !left.is_empty() {
+        found.push(finding(
+            "DowngradeLeftovers",
+            &format!("the downgrade leaves something behind: {}", names(&left)),
+        ));
+    }
+    let lost: Vec<&str> = rows
+        .before
+        .iter()
+        .filter(|(table, sum)| rows.after.get(*table) != Some(sum))
+        .map(|(table, _)| table.as_str())
+        .collect();
+    if !lost.is_empty() && !stub {
+        found.push(finding(
+            "DowngradeLostData",
+            &format!(
+                "after the downgrade the rows of {} are not what they were before the upgrade",
+                lost.join(", ")
+            ),
+        ));
+    }
+    found
+}
+
+fn is_made(before: &State, first: &Prediction, id: &ObjectId) -> bool {
+    first
+        .predicted
+        .versions
+        .keys()
+        .any(|name| !before.versions.contains_key(name) && id.identity.starts_with(name))
+}
+
+/// What `alembic check` says (Alembic's own words, from its `command.check` and `context`).
+fn models(step: &TripStep) -> Option<Finding> {
+    if step.exit == Some(0) {
+        return None;
+    }
+    let says = |words: &str| step.output.contains(words);
+    Some(if says("New upgrade operations detected") {
+        finding(
+            "ModelsDiffer",
+            "the models say something else than the database after the upgrade; the output of \
+             `alembic check` names it",
+        )
+    } else if says("does not provide a MetaData object") {
+        info(
+            "NoModels",
+            "the models were not compared: env.py has no target_metadata for autogenerate",
+        )
+    } else if says("Target database is not up to date") {
+        info(
+            "ModelsNotCompared",
+            "the models were not compared: the upgrade's target is not the head",
+        )
+    } else if says("invalid choice: 'check'") {
+        info(
+            "ModelsNotCompared",
+            "the models were not compared: this Alembic has no `check` (1.9 has)",
+        )
+    } else {
+        finding(
+            "ModelsNotCompared",
+            "`alembic check` failed; its output says why",
+        )
+    })
+}
+
+/// A finding unless the state is the predicted one.
+fn same(code: &str, text: &str, first: &Prediction, after: Option<&Prediction>) -> Option<Finding> {
+    let after = after?;
+    if after.predicted == first.predicted {
+        return None;
+    }
+    let other = after
+        .difference
+        .only(|id, change| !first.difference.iter().any(|other| other == (id, change)));
+    let gone = first
+        .difference
+        .only(|id, change| !after.difference.iter().any(|other| other == (id, change)));
+    let names = names(if other.is_empty() { &gone } else { &other });
+    Some(if names.is_empty() {
+        finding(code, &format!("{text}: the version table"))
+    } else {
+        finding(code, &format!("{text}: {names}"))
+    })
+}
+
+fn names(difference: &Difference) -> String {
+    let mut names: Vec<String> = difference
+        .iter()
+        .take(NAMED)
+        .map(|(id, _)| format!("{} {}", id.kind, id.identity))
+        .collect();
+    if difference.len() > NAMED {
+        names.push(format!("{} more", difference.len() - NAMED));
+    }
+    names.join(", ")
+}
+
+fn finding(code: &str, message: &str) -> Finding {
+    Finding {
+        code: code.to_owned(),
+        severity: Severity::Warning,
+        message: message.to_owned(),
+        statement: None,
+    }
+}
+
+fn info(code: &str, message: &str) -> Finding {
+    Finding {
+        severity: Severity::Info,
+        ..finding(code, message)
+    }
+}
