@@ -278,3 +278,172 @@ fn info(code: &str, message: &str) -> Finding {
         ..finding(code, message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::dock::tool::{Alembic, Generic};
+    use crate::schema::{Fingerprint, Snapshot, VersionTable};
+
+    fn snapshot(columns: &[(&str, u32)]) -> Snapshot {
+        columns
+            .iter()
+            .map(|(name, place)| {
+                let id = ObjectId {
+                    kind: "column".to_owned(),
+                    identity: format!("public.{name}"),
+                };
+                (id, format!("{{\"pos\": {place}, \"type\": \"text\"}}"))
+            })
+            .collect()
+    }
+
+    fn state(snapshot: &Snapshot, revisions: &[&str]) -> State {
+        let name = "public.alembic_version".to_owned();
+        let table = VersionTable {
+            name: name.clone(),
+            rows: Some(revisions.iter().map(|id| format!("[\"{id}\"]")).collect()),
+        };
+        State {
+            fingerprint: Fingerprint::of(snapshot),
+            versions: BTreeMap::from([(name, table)]),
+        }
+    }
+
+    /// Columns of a table before, and of the same table later.
+    fn prediction(before: &[(&str, u32)], after: &[(&str, u32)], revision: &str) -> Prediction {
+        let (before, after) = (snapshot(before), snapshot(after));
+        Prediction {
+            before: state(&before, &["1"]),
+            predicted: state(&after, &[revision]),
+            difference: Difference::between(&before, &after),
+            during: None,
+        }
+    }
+
+    fn step(name: StepName, exit: i32, output: &str, after: Option<Prediction>) -> Walked {
+        Walked {
+            step: TripStep {
+                name,
+                command: Vec::new(),
+                exit: Some(exit),
+                millis: 1,
+                output: output.to_owned(),
+            },
+            after,
+        }
+    }
+
+    const BEFORE: &[(&str, u32)] = &[("orders.id", 1), ("orders.total", 2)];
+    const AFTER: &[(&str, u32)] = &[("orders.id", 1), ("orders.total", 2), ("orders.note", 3)];
+
+    fn judged(walked: &[Walked], rows: (&str, &str)) -> Vec<String> {
+        let first = prediction(BEFORE, AFTER, "2");
+        let sums = |sum: &str| BTreeMap::from([("orders".to_owned(), sum.to_owned())]);
+        let compared = Compared {
+            before: sums(rows.0),
+            after: sums(rows.1),
+        };
+        findings(&first.before, &first, walked, &compared)
+            .into_iter()
+            .map(|finding| finding.code)
+            .collect()
+    }
+
+    #[rstest]
+    #[case::undone(BEFORE, ("2 7", "2 7"), &[])]
+    #[case::nothing_undone(AFTER, ("2 7", "2 7"), &["StubDowngrade"])]
+    #[case::something_left(
+        &[("orders.id", 1), ("orders.total", 2), ("orders.other", 3)],
+        ("2 7", "2 7"),
+        &["DowngradeLeftovers"]
+    )]
+    #[case::rows_gone(BEFORE, ("2 7", "1 3"), &["DowngradeLostData"])]
+    #[case::at_another_place(&[("orders.id", 2), ("orders.total", 1)], ("2 7", "2 7"), &[])]
+    fn a_downgrade_is_judged_by_what_is_there_afterwards(
+        #[case] afterwards: &[(&str, u32)],
+        #[case] rows: (&str, &str),
+        #[case] expected: &[&str],
+    ) {
+        let after = prediction(BEFORE, afterwards, "1");
+        let walked = [step(StepName::Downgrade, 0, "", Some(after))];
+        assert_eq!(judged(&walked, rows), expected);
+    }
+
+    #[rstest]
+    #[case("NotImplementedError: there is no way back", "MissingDowngrade")]
+    #[case("column \"notes\" does not exist", "DowngradeFailed")]
+    fn a_downgrade_that_fails_says_how(#[case] output: &str, #[case] code: &str) {
+        let walked = [step(StepName::Downgrade, 1, output, None)];
+        assert_eq!(judged(&walked, ("", "")), [code]);
+    }
+
+    #[rstest]
+    #[case(StepName::SecondUpgrade, AFTER, "2", None)]
+    #[case(StepName::SecondUpgrade, BEFORE, "2", Some("SecondUpgradeChanged"))]
+    #[case(StepName::SecondUpgrade, AFTER, "3", Some("SecondUpgradeChanged"))]
+    #[case(StepName::UpgradeAgain, AFTER, "2", None)]
+    #[case(StepName::UpgradeAgain, BEFORE, "2", Some("UpgradeAgainDiffers"))]
+    fn another_upgrade_must_lead_to_the_predicted_state(
+        #[case] name: StepName,
+        #[case] afterwards: &[(&str, u32)],
+        #[case] revision: &str,
+        #[case] code: Option<&str>,
+    ) {
+        let after = prediction(BEFORE, afterwards, revision);
+        let walked = [step(name, 0, "", Some(after))];
+        assert_eq!(judged(&walked, ("", "")), Vec::from_iter(code));
+    }
+
+    #[rstest]
+    #[case(0, "No new upgrade operations detected.", None)]
+    #[case(
+        255,
+        "New upgrade operations detected: [('add_column', …)]",
+        Some("ModelsDiffer")
+    )]
+    #[case(
+        255,
+        "Can't proceed with --autogenerate option; environment script env.py does not provide a MetaData object or \
+         sequence of objects to the context.",
+        Some("NoModels")
+    )]
+    #[case(255, "Target database is not up to date.", Some("ModelsNotCompared"))]
+    #[case(2, "argument: invalid choice: 'check'", Some("ModelsNotCompared"))]
+    #[case(1, "Traceback", Some("ModelsNotCompared"))]
+    fn alembic_check_is_understood(
+        #[case] exit: i32,
+        #[case] output: &str,
+        #[case] code: Option<&str>,
+    ) {
+        let walked = [step(StepName::ModelCheck, exit, output, None)];
+        assert_eq!(judged(&walked, ("", "")), Vec::from_iter(code));
+    }
+
+    #[rstest]
+    #[case(&[], Ok("base"))]
+    #[case(&["ae10"], Ok("ae10"))]
+    #[case(&["ae10", "be20"], Err("ae10, be20"))]
+    fn the_way_back_leads_to_where_the_database_stands(
+        #[case] revisions: &[&str],
+        #[case] expected: Result<&str, &str>,
+    ) {
+        let words = ["alembic", "upgrade", "head"].map(str::to_owned);
+        let tool = Tool::Alembic(Alembic::given(words.to_vec()));
+        let state = state(&snapshot(BEFORE), revisions);
+        match (way_back(&tool, &state), expected) {
+            (Ok(back), Ok(revision)) => assert_eq!(back, ["alembic", "downgrade", revision]),
+            (Err(reason), Err(named)) => assert!(reason.contains(named), "{reason}"),
+            (found, _) => panic!("{found:?}"),
+        }
+    }
+
+    #[test]
+    fn without_a_downgrade_there_is_no_way_back() {
+        let state = state(&snapshot(BEFORE), &[]);
+        let reason = way_back(&Tool::Generic(Generic::default()), &state).unwrap_err();
+        assert!(reason.contains("command.downgrade"), "{reason}");
+    }
+}
