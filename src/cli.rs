@@ -3,6 +3,7 @@
 //! Standard output carries data only (a report, the CRD, the URL of an open rehearsal); everything
 //! else goes to standard error.
 
+mod check;
 mod controller;
 mod database;
 mod display;
@@ -47,6 +48,7 @@ struct Cli {
 enum Command {
     Rehearse(pipeline::RehearseArgs),
     Run(pipeline::RunArgs),
+    Check(check::CheckArgs),
     Wait(wait::WaitArgs),
     Report(report::ReportArgs),
     Controller(controller::ControllerArgs),
@@ -88,6 +90,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             .and_then(|yaml| print(&yaml)),
         Command::Rehearse(arguments) => local(pipeline::rehearse(arguments)),
         Command::Run(arguments) => local(pipeline::run(arguments)),
+        Command::Check(arguments) => local(check::run(arguments)),
         Command::Step(step) => {
             telemetry::install(telemetry::Format::Json, filter().as_deref(), "drydock=info");
             on_runtime(step::run(step))

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod pod;
 pub mod record;
 pub mod rehearse;
+pub mod revisions;
 mod round_trip;
 mod rows;
 pub mod runner;

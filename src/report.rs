@@ -4,12 +4,14 @@
 //! The document never holds a password, a bind value or a row.
 
 mod assertion;
+mod check;
 mod document;
 mod evidence;
 mod finding;
 mod ledger;
 pub mod render;
 pub mod revision;
+mod revisions;
 mod round_trip;
 mod statement;
 mod summary;
@@ -17,9 +19,11 @@ pub mod units;
 mod witnessed;
 
 pub use assertion::{Assertion, AssertionOutcome};
+pub use check::Check;
 pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};
 pub use finding::{Finding, Severity, WAITED_FOR_LOCK};
 pub use ledger::{Ledger, SequenceMoved};
+pub use revisions::{Revision, Revisions};
 pub use round_trip::{RoundTrip, StepName, TripStep};
 pub use statement::{ServerError, Statement, StatementOutcome};
 pub use summary::Summary;

@@ -31,11 +31,7 @@ pub(super) fn print(
     all_statements: bool,
 ) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let style = render::Style {
-        colour: colours(&out),
-        width: width(),
-        all_statements,
-    };
+    let style = style(&out, all_statements);
     if format == Format::Html {
         writeln!(out, "{}", render::html(reports))?;
         return out.flush();
@@ -53,6 +49,15 @@ pub(super) fn print(
         out.write_all(text.as_bytes())?;
     }
     out.flush()
+}
+
+/// How text looks on this stream.
+pub(super) fn style(stream: &impl IsTerminal, all_statements: bool) -> render::Style {
+    render::Style {
+        colour: colours(stream),
+        width: width(),
+        all_statements,
+    }
 }
 
 /// Colours only for eyes, and not for those who refuse them (<https://no-color.org>).

@@ -132,6 +132,7 @@ fn empty(
         statements_omitted: 0,
         findings: Vec::<Finding>::new(),
         assertions: Vec::new(),
+        revisions: None,
         prediction: None,
         round_trip: None,
         bound_to: None,

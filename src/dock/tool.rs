@@ -1,6 +1,6 @@
 //! What drydock knows about a migration tool: its command and its version table.
 
-mod alembic;
+pub mod alembic;
 mod generic;
 
 pub use alembic::Alembic;

@@ -36,6 +36,9 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("ar_internal_metadata", &["key", "value"]),
 ];
 
+/// Alembic's table may have any name (`version_table`); it is known by its only column.
+const OF_ALEMBIC: &[&str] = &["version_num"];
+
 /// Reads the known version tables of all schemas and those that are named, by qualified or plain
 /// name; of the latter, one that does not exist is in the answer too, without rows.
 ///
@@ -53,6 +56,7 @@ pub async fn read(
         let table = VersionTable {
             name: found.name.clone(),
             rows: Some(rows),
+            alembic: found.columns == ["version_num"],
         };
         tables.insert(found.name, table);
     }
@@ -61,6 +65,7 @@ pub async fn read(
             let missing = VersionTable {
                 name: name.clone(),
                 rows: None,
+                alembic: false,
             };
             tables.insert(name.clone(), missing);
         }
@@ -109,13 +114,20 @@ async fn find(asker: &mut impl Ask, named: &[String]) -> Result<Vec<Found>, AskE
     let rows = asker
         .ask(&format!(
             "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-                    c.relname, a.attname, pg_catalog.quote_ident(a.attname)
+                    c.relname, a.attname, pg_catalog.quote_ident(a.attname),
+                    (c.relnatts = 1 AND a.attname = 'version_num'
+                     AND a.atttypid = 'pg_catalog.varchar'::pg_catalog.regtype)::text
              FROM pg_catalog.pg_class c
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
              JOIN pg_catalog.pg_attribute a
                ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
              WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
-               AND c.relname IN ({})
+               AND (c.relname IN ({})
+                    OR c.relnatts = 1 AND (
+                        SELECT o.attname = 'version_num'
+                           AND o.atttypid = 'pg_catalog.varchar'::pg_catalog.regtype
+                        FROM pg_catalog.pg_attribute o
+                        WHERE o.attrelid = c.oid AND o.attnum = 1))
                AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
                AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
              ORDER BY n.nspname, c.relname, a.attnum",
@@ -124,13 +136,24 @@ async fn find(asker: &mut impl Ask, named: &[String]) -> Result<Vec<Found>, AskE
         .await?;
     let mut tables: Vec<Found> = Vec::new();
     for row in rows {
-        let Some([Some(name), Some(table), Some(column), Some(quoted)]) =
-            <[_; 4]>::try_from(row).ok()
+        let Some(
+            [
+                Some(name),
+                Some(table),
+                Some(column),
+                Some(quoted),
+                Some(alembic),
+            ],
+        ) = <[_; 5]>::try_from(row).ok()
         else {
             return Err(AskError::Shape("the version tables"));
         };
-        let known = KNOWN.iter().find(|(known, _)| *known == table);
-        if known.is_none() && !named.iter().any(|written| is_called(&name, written)) {
+        let columns = KNOWN
+            .iter()
+            .find(|(known, _)| *known == table)
+            .map(|(_, columns)| *columns)
+            .or_else(|| (alembic == "true").then_some(OF_ALEMBIC));
+        if columns.is_none() && !named.iter().any(|written| is_called(&name, written)) {
             continue;
         }
         if tables.last().is_none_or(|last| last.name != name) {
@@ -139,7 +162,7 @@ async fn find(asker: &mut impl Ask, named: &[String]) -> Result<Vec<Found>, AskE
                 columns: Vec::new(),
             });
         }
-        if let (Some(last), Some((_, columns))) = (tables.last_mut(), known)
+        if let (Some(last), Some(columns)) = (tables.last_mut(), columns)
             && columns.contains(&column.as_str())
         {
             last.columns.push(quoted);

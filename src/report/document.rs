@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Assertion, Finding, Ledger, RoundTrip, Statement, Witnessed};
+use super::{Assertion, Finding, Ledger, Revisions, RoundTrip, Statement, Witnessed};
 use crate::schema::{Difference, Span, State};
 use crate::verdict::Verdict;
 
@@ -115,6 +115,9 @@ pub struct Report {
     /// In a dry run the questions about the data, and their answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assertions: Vec<Assertion>,
+    /// In a dry run of Alembic's, what its revisions say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revisions: Option<Revisions>,
     /// In a dry run the prediction, in an upgrade what really happened.
     pub prediction: Option<Prediction>,
     /// The way back and forth again, in a second transaction; `None` when it was not asked for.

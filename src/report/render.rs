@@ -3,20 +3,22 @@
 //! [`outline`](Outline) says once what a reader should see and in which order; text, Markdown and
 //! HTML only dress it. [`sql`] gives the statements back as a script, [`json`] the document itself.
 
+mod check;
 mod html;
 mod markdown;
 mod object;
 mod outline;
 mod proof;
+mod revisions;
 mod sql;
 mod text;
 mod trip;
 
 pub use html::html;
-pub use markdown::markdown;
+pub use markdown::{markdown, markdown_of};
 pub use outline::{Failure, Mark, Outline, SchemaLine, Sign, StatementLine, Tone};
 pub use sql::sql;
-pub use text::{Style, text};
+pub use text::{Style, text, text_of};
 
 use super::Report;
 

@@ -17,6 +17,9 @@ pub struct VersionTable {
     pub name: String,
     /// Its rows as text, sorted; `None` when there is no such table.
     pub rows: Option<Vec<String>>,
+    /// Whether it is Alembic's, by its name or by its only column.
+    #[serde(default)]
+    pub alembic: bool,
 }
 
 /// Fingerprint plus version tables.

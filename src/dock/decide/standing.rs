@@ -70,6 +70,7 @@ mod tests {
                 VersionTable {
                     name: "public.alembic_version".into(),
                     rows: Some(vec![version.into()]),
+                    alembic: true,
                 },
             )]),
         }

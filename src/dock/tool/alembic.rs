@@ -1,6 +1,15 @@
 //! Alembic's command line: from the upgrade to the other commands that look at the same revisions.
 
+mod file;
+mod history;
+mod judge;
+mod trouble;
+mod versions;
 mod words;
+
+pub use file::{Lack, calls_itself, is_for_several_databases, lack};
+pub use history::{Revision, Revisions};
+pub use judge::{Heard, Seen, judge};
 
 /// The preset's settings, or a command that the user wrote out whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -55,6 +55,7 @@ fn article(outline: &Outline) -> Markup {
             }
             (marks("Findings", &outline.findings))
             (marks("Assertions", &outline.assertions))
+            (marks(&outline.revisions_heading, &outline.revisions))
             @if !outline.schema.is_empty() {
                 h2 { (outline.schema_heading) }
                 pre {

@@ -6,7 +6,12 @@ use crate::report::Report;
 /// Renders a report as GitHub-flavoured Markdown.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
-    let outline = Outline::of(report);
+    markdown_of(&Outline::of(report))
+}
+
+/// Renders what was arranged for reading.
+#[must_use]
+pub fn markdown_of(outline: &Outline) -> String {
     let mut page = String::new();
     let symbol = match outline.tone {
         Tone::Good => "✅",
@@ -36,6 +41,7 @@ pub fn markdown(report: &Report) -> String {
     }
     marks(&mut page, "Findings", &outline.findings);
     marks(&mut page, "Assertions", &outline.assertions);
+    marks(&mut page, &outline.revisions_heading, &outline.revisions);
     if !outline.schema.is_empty() {
         page.push_str(&format!("\n**{}**\n\n", outline.schema_heading));
         let lines: Vec<String> = outline

@@ -4,13 +4,16 @@ use std::fmt;
 
 use super::object;
 use super::proof::{ledger, rollback, rollback_heading};
+use super::revisions;
 use super::trip::round_trip;
 use crate::report::units::{bytes, count, micros, millis};
-use crate::report::{Assertion, Phase, Report, Severity, Statement, StatementOutcome, revision};
+use crate::report::{
+    Assertion, Finding, Phase, Report, Severity, Statement, StatementOutcome, revision,
+};
 use crate::verdict::Verdict;
 
 /// How something is to be felt: decides the colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tone {
     /// As it should be.
     Good,
@@ -19,6 +22,7 @@ pub enum Tone {
     /// The reason to stop.
     Bad,
     /// Neither good nor bad.
+    #[default]
     Plain,
 }
 
@@ -108,7 +112,7 @@ pub struct Mark {
 }
 
 /// A report as people read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outline {
     /// `PASSED`, `FAILED`, `NOT REHEARSED`, …
     pub verdict: String,
@@ -126,6 +130,10 @@ pub struct Outline {
     pub findings: Vec<Mark>,
     /// The questions about the data.
     pub assertions: Vec<Mark>,
+    /// The heading of the revisions.
+    pub revisions_heading: String,
+    /// Where the database stands among the tool's revisions, and what is pending.
+    pub revisions: Vec<Mark>,
     /// The heading of the schema difference.
     pub schema_heading: String,
     /// What changes in the schema and in the version tables.
@@ -159,8 +167,6 @@ impl Outline {
     #[must_use]
     pub fn of(report: &Report) -> Self {
         let (verdict, tone) = headline(report);
-        let mut findings: Vec<_> = report.findings.iter().collect();
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let failure = failure(report);
         Self {
             title: title(report),
@@ -170,22 +176,17 @@ impl Outline {
             } else {
                 Vec::new()
             },
-            findings: findings
-                .into_iter()
-                .map(|finding| Mark {
-                    tone: match finding.severity {
-                        Severity::Info => Tone::Plain,
-                        Severity::Warning => Tone::Warning,
-                        Severity::Error => Tone::Bad,
-                    },
-                    text: match finding.statement {
-                        Some(index) => {
-                            format!("{} (statement {})", printable(&finding.message), index + 1)
-                        }
-                        None => printable(&finding.message),
-                    },
-                })
-                .collect(),
+            findings: findings(&report.findings),
+            revisions_heading: report
+                .revisions
+                .as_ref()
+                .map(revisions::heading)
+                .unwrap_or_default(),
+            revisions: report
+                .revisions
+                .as_ref()
+                .map(revisions::marks)
+                .unwrap_or_default(),
             assertions: report.assertions.iter().map(assertion).collect(),
             schema_heading: match (report.phase, &report.verdict) {
                 (Phase::Upgrade, _) => "Schema: what changed".to_owned(),
@@ -241,6 +242,26 @@ fn assertion(assertion: &Assertion) -> Mark {
             micros(assertion.micros)
         )),
     }
+/// Findings, worst first.
+pub(super) fn findings(found: &[Finding]) -> Vec<Mark> {
+    let mut findings: Vec<_> = found.iter().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+        .into_iter()
+        .map(|finding| Mark {
+            tone: match finding.severity {
+                Severity::Info => Tone::Plain,
+                Severity::Warning => Tone::Warning,
+                Severity::Error => Tone::Bad,
+            },
+            text: match finding.statement {
+                Some(index) => {
+                    format!("{} (statement {})", printable(&finding.message), index + 1)
+                }
+                None => printable(&finding.message),
+            },
+        })
+        .collect()
 }
 
 fn title(report: &Report) -> String {

@@ -38,21 +38,27 @@ const YELLOW: &str = "33";
 /// Renders a report as text.
 #[must_use]
 pub fn text(report: &Report, style: Style) -> String {
-    let outline = Outline::of(report);
+    text_of(&Outline::of(report), style)
+}
+
+/// Renders what was arranged for reading.
+#[must_use]
+pub fn text_of(outline: &Outline, style: Style) -> String {
     let mut page = Page {
         style,
         text: String::new(),
     };
-    page.head(&outline);
-    page.failure(&outline);
+    page.head(outline);
+    page.failure(outline);
     page.marks("Findings", &outline.findings);
     page.marks("Assertions", &outline.assertions);
-    page.schema(&outline);
-    page.statements(&outline);
+    page.marks(&outline.revisions_heading, &outline.revisions);
+    page.schema(outline);
+    page.statements(outline);
     page.marks("Round trip", &outline.round_trip);
     page.marks(&outline.rollback_heading, &outline.rollback);
-    page.ledger(&outline);
-    page.facts(&outline);
+    page.ledger(outline);
+    page.facts(outline);
     page.text
 }
 
