@@ -242,6 +242,8 @@ fn assertion(assertion: &Assertion) -> Mark {
             micros(assertion.micros)
         )),
     }
+}
+
 /// Findings, worst first.
 pub(super) fn findings(found: &[Finding]) -> Vec<Mark> {
     let mut findings: Vec<_> = found.iter().collect();

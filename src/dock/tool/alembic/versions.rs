@@ -133,16 +133,19 @@ mod tests {
             revision("c", &["a"]),
             revision("c", &["b"]),
         );
-        let ran: Vec<Statement> = ["UPDATE alembic_version SET x", "INSERT INTO alembic_version"]
-            .iter()
-            .map(|text| Statement {
-                text: (*text).to_owned(),
-                client: 1,
-                transaction: Some(1),
-                micros: 7,
-                outcome: StatementOutcome::Done { tag: String::new() },
-            })
-            .collect();
+        let ran: Vec<Statement> = [
+            "UPDATE alembic_version SET x",
+            "INSERT INTO alembic_version",
+        ]
+        .iter()
+        .map(|text| Statement {
+            text: (*text).to_owned(),
+            client: 1,
+            transaction: Some(1),
+            micros: 7,
+            outcome: StatementOutcome::Done { tag: String::new() },
+        })
+        .collect();
         assert!(durations(&[&one, &two], &ran).is_empty());
         assert_eq!(durations(&[&one, &next], &ran), [7, 7]);
     }
