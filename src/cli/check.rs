@@ -10,7 +10,7 @@ use super::output;
 use crate::api::{self, MigrationSpec};
 use crate::dock::plan::Plan;
 use crate::dock::revisions;
-use crate::dock::tool::Tool;
+use crate::dock::tool::{Generic, Tool};
 use crate::report::Check;
 use crate::report::render::{Outline, markdown_of, text_of};
 use crate::verdict::ExitCode;
@@ -67,7 +67,10 @@ pub(super) async fn run(arguments: CheckArgs) -> Result<ExitCode> {
 
 fn tool(arguments: &CheckArgs) -> Result<Tool> {
     if !arguments.command.is_empty() {
-        return Ok(Tool::for_command(arguments.command.clone(), Vec::new()));
+        return Ok(Tool::for_command(Generic {
+            command: arguments.command.clone(),
+            ..Generic::default()
+        }));
     }
     let spec = match &arguments.file {
         None => MigrationSpec {

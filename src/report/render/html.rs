@@ -71,7 +71,7 @@ fn article(outline: &Outline) -> Markup {
                     thead { tr { th { "#" } th { "transaction" } th { "duration" } th { "statement" } th { "outcome" } } }
                     tbody {
                         @for statement in &outline.statements {
-                            @for (first, heading) in &outline.revisions {
+                            @for (first, heading) in &outline.revision_headings {
                                 @if first + 1 == statement.number { tr { td {} td colspan="4" { b { (heading) } } } }
                             }
                             tr {

@@ -144,7 +144,7 @@ pub struct Outline {
     pub statements: Vec<StatementLine>,
     /// Each of Alembic's revisions: the index of its first statement, and how many there were and
     /// how long they took.
-    pub revisions: Vec<(usize, String)>,
+    pub revision_headings: Vec<(usize, String)>,
     /// Statements beyond the bound.
     pub omitted: u64,
     /// The way back and forth again.
@@ -201,7 +201,7 @@ impl Outline {
                 .enumerate()
                 .map(|(index, statement)| statement_line(index, statement))
                 .collect(),
-            revisions: revisions(report),
+            revision_headings: revision_headings(report),
             omitted: report.statements_omitted,
             round_trip: report
                 .round_trip
@@ -423,7 +423,7 @@ fn statements_heading(report: &Report) -> String {
     format!("{heading}, {} on the server", micros(spent))
 }
 
-fn revisions(report: &Report) -> Vec<(usize, String)> {
+fn revision_headings(report: &Report) -> Vec<(usize, String)> {
     let ranges = revision::boundaries(&report.statements);
     let numbered = (1..).zip(ranges);
     numbered

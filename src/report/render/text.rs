@@ -204,7 +204,7 @@ impl Page {
         let all = shown.len() == outline.statements.len();
         for statement in &shown {
             let revision = outline
-                .revisions
+                .revision_headings
                 .iter()
                 .find(|(first, _)| all && first + 1 == statement.number);
             if let Some((_, heading)) = revision {

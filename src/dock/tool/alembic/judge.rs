@@ -300,6 +300,9 @@ mod tests {
         Statement {
             text: text.to_owned(),
             client: 1,
+            revision: None,
+            sent: None,
+            whole: true,
             transaction: Some(1),
             micros,
             outcome: StatementOutcome::Done { tag: String::new() },

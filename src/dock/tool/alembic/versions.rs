@@ -141,6 +141,9 @@ mod tests {
         .map(|text| Statement {
             text: (*text).to_owned(),
             client: 1,
+            revision: None,
+            sent: None,
+            whole: true,
             transaction: Some(1),
             micros: 7,
             outcome: StatementOutcome::Done { tag: String::new() },
