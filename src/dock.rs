@@ -12,6 +12,7 @@ pub mod decide;
 pub mod document;
 pub mod files;
 mod holding;
+mod inspect;
 pub mod lease;
 pub mod link;
 pub mod local;

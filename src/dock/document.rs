@@ -53,6 +53,7 @@ pub fn dry_run(
     report.statements_omitted = record.rehearsal.omitted;
     report.findings = record.rehearsal.findings;
     report.findings.extend(record.findings);
+    report.revisions = record.revisions;
     report.round_trip = record.second.map(|second| second.report);
     report.prediction = record.prediction;
     report.assertions = record.assertions;

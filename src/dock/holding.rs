@@ -171,6 +171,7 @@ impl Holding {
             unset: stage.plan.expose.removed(),
             secrets,
             expendable: true,
+            question: false,
         }
     }
 

@@ -47,6 +47,9 @@ pub struct Start {
     pub secrets: Vec<String>,
     /// Whether the command may be killed at any time: true in a dry run, where nothing can be lost.
     pub expendable: bool,
+    /// A question of ours, not the user's command: its output is not shown, and more of it is kept.
+    #[serde(default)]
+    pub question: bool,
 }
 
 /// Values may hold passwords.
@@ -295,6 +298,7 @@ mod tests {
             unset: vec![],
             secrets: vec!["hunter2".into()],
             expendable: true,
+            question: false,
         });
         assert!(!format!("{order:?}").contains("hunter2"));
     }

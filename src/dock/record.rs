@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::before::{Before, Holder};
 use super::link::{Ended, How};
 use crate::report::{
-    Assertion, Database, Finding, Prediction, RoundTrip, RunId, Severity, Statement,
+    Assertion, Database, Finding, Prediction, Revisions, RoundTrip, RunId, Severity, Statement,
 };
 use crate::verdict::{EvidenceDigest, Verdict};
 use crate::witness::{Bypass, Taken};
@@ -75,6 +75,9 @@ pub struct DryRun {
     /// The questions about the data, and their answers.
     #[serde(default)]
     pub assertions: Vec<Assertion>,
+    /// What Alembic says of its revisions, where it was asked.
+    #[serde(default)]
+    pub revisions: Option<Revisions>,
     /// The second transaction, when one was asked for and the first one passed.
     #[serde(default)]
     pub second: Option<SecondTransaction>,
@@ -274,6 +277,7 @@ impl DryRun {
             prediction: None,
             findings: Vec::new(),
             assertions: Vec::new(),
+            revisions: None,
             second: before.again.map(SecondTransaction::broken),
             denied: None,
             interrupted: false,

@@ -83,6 +83,10 @@ impl Stage<'_> {
             link,
             touched,
         } = self.follow(lease, &before, holding, command).await;
+        let link = match link {
+            Some(link) if !record.interrupted => self.inspect(&before, &mut record, link).await,
+            _ => None,
+        };
         if let (Some(link), Some(prediction)) = (link, &record.prediction)
             && self.plan.round_trip
             && record.may_go_on()
@@ -193,6 +197,7 @@ impl Stage<'_> {
             prediction,
             findings: guard.findings,
             assertions,
+            revisions: None,
             second: None,
             denied: None,
             interrupted,

@@ -98,7 +98,7 @@ async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Ended {
     let began = Instant::now();
-    let mut tail = Tail::new(start.secrets.clone());
+    let mut tail = Tail::new(start.secrets.clone(), start.question);
     let mut child = match spawn(&start) {
         Ok(child) => child,
         Err(reason) => return not_started(reason),
@@ -130,7 +130,9 @@ async fn run(
             chunk = heard.recv(), if output_open => match chunk {
                 Some(chunk) => {
                     tail.push(&chunk);
-                    let _ = output.send(chunk).await;
+                    if !start.question {
+                        let _ = output.send(chunk).await;
+                    }
                 }
                 None => output_open = false,
             },
@@ -155,7 +157,9 @@ async fn run(
     let deadline = tokio::time::Instant::now() + OUTPUT_GRACE;
     while let Ok(Some(chunk)) = tokio::time::timeout_at(deadline, heard.recv()).await {
         tail.push(&chunk);
-        let _ = output.send(chunk).await;
+        if !start.question {
+            let _ = output.send(chunk).await;
+        }
     }
     Ended {
         how: how(status, stopped),
@@ -249,6 +253,7 @@ mod tests {
             unset: vec![],
             secrets: vec!["hunter2".into()],
             expendable: true,
+            question: false,
         }
     }
 

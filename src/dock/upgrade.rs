@@ -185,6 +185,7 @@ impl Upgrading<'_> {
                     .map(|password| password.reveal().to_owned())
                     .collect(),
                 expendable: false,
+                question: false,
             },
             findings,
         ))

@@ -340,6 +340,7 @@ mod tests {
             prediction: None,
             findings: vec![],
             assertions: vec![],
+            revisions: None,
             second: None,
             denied: None,
             interrupted: false,

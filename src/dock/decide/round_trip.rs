@@ -304,6 +304,7 @@ mod tests {
         let name = "public.alembic_version".to_owned();
         let table = VersionTable {
             name: name.clone(),
+            alembic: true,
             rows: Some(revisions.iter().map(|id| format!("[\"{id}\"]")).collect()),
         };
         State {

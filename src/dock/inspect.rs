@@ -1,0 +1,95 @@
+//! What Alembic says of its revisions, asked in a dry run once its locks are gone.
+
+use std::time::Duration;
+
+use super::before::Before;
+use super::command::Command;
+use super::link::{How, Sidecar, Start};
+use super::record::DryRun;
+use super::rehearse::Stage;
+use super::revisions::NOT_KNOWN;
+use super::tool::Tool;
+use super::tool::alembic::{Alembic, Heard, Seen, judge};
+use crate::report::Revisions;
+
+/// How long Alembic may take to read its files.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Stage<'_> {
+    /// Asks for the history, and judges it with what the rehearsal has seen of the database. Gives
+    /// the link back for the next command.
+    pub(super) async fn inspect(
+        &self,
+        before: &Before,
+        record: &mut DryRun,
+        link: Sidecar,
+    ) -> Option<Sidecar> {
+        let Tool::Alembic(alembic) = &self.plan.tool else {
+            return Some(link);
+        };
+        let Some(command) = alembic.history() else {
+            record.revisions = Some(Revisions::not_looked_at(NOT_KNOWN));
+            return Some(link);
+        };
+        let (heard, link) = self.hear(command, link).await;
+        let Some(heard) = heard else {
+            record.revisions = Some(Revisions::not_looked_at(
+                "Alembic did not say what revisions it has before it was ended",
+            ));
+            return link;
+        };
+        self.judge(alembic, before, record, &heard);
+        link
+    }
+
+    fn judge(&self, alembic: &Alembic, before: &Before, record: &mut DryRun, heard: &Heard) {
+        let seen = Seen {
+            before: &before.state.versions,
+            after: record
+                .prediction
+                .as_ref()
+                .map(|prediction| &prediction.predicted.versions),
+            statements: &record.rehearsal.statements,
+        };
+        // The files are in the command's container, not here.
+        let (revisions, findings) = judge(heard, alembic.target(), Some(seen), |_| None);
+        record.revisions = Some(revisions);
+        record.findings.extend(findings);
+    }
+
+    /// Runs a command that needs no database and is given none.
+    async fn hear(&self, command: Vec<String>, link: Sidecar) -> (Option<Heard>, Option<Sidecar>) {
+        let mut unset = self.plan.expose.removed();
+        unset.extend(self.plan.expose.url.iter().cloned());
+        let start = Start {
+            command,
+            set: Vec::new(),
+            unset,
+            secrets: self
+                .secret
+                .iter()
+                .map(|password| password.reveal().to_owned())
+                .collect(),
+            expendable: true,
+            question: true,
+        };
+        let mut running = Command::start(link, start).await;
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(PATIENCE, running.ended()) => ended.ok(),
+            () = self.console.stopped() => None,
+        };
+        let Some(ended) = ended else {
+            running.stop().await;
+            return (None, None);
+        };
+        let code = match ended.how {
+            How::Exited { code } => Some(code),
+            _ => None,
+        };
+        let heard = Heard {
+            code,
+            output: ended.output,
+        };
+        (Some(heard), Some(running.over()))
+    }
+}
