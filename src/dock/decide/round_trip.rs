@@ -30,7 +30,10 @@ pub(in crate::dock) fn way_back(tool: &Tool, state: &State) -> Result<Vec<String
         Tool::Generic(generic) => return Ok(generic.downgrade.clone()),
         Tool::Alembic(alembic) => alembic,
     };
-    let mut tables = state.versions.values().filter(|table| table.rows.is_some());
+    let mut tables = state
+        .versions
+        .values()
+        .filter(|table| table.alembic && table.rows.is_some());
     let revisions: Vec<String> = match (tables.next(), tables.next()) {
         (_, Some(_)) => {
             return Err(

@@ -85,7 +85,7 @@ fn heads(revisions: &Revisions, target: Option<&str>) -> Option<Finding> {
         Some("heads") => None,
         Some(target) => match target.split_once('@') {
             Some((label, "head")) => Some(label),
-            None if matches!(target, "head") || target.starts_with('+') => None,
+            None if target == "head" => None,
             _ => return None,
         },
         None => None,
