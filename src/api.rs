@@ -9,6 +9,7 @@ mod database;
 mod digest;
 mod exposure;
 mod file;
+mod fixture;
 mod migration;
 mod names;
 pub mod pod;
@@ -26,6 +27,7 @@ pub use database::{
 pub use digest::{InputDigest, commands_digest, input_digest};
 pub use exposure::exposed_credentials;
 pub use file::{FileError, from_yaml};
+pub use fixture::FixtureSpec;
 pub use migration::{
     AlembicSpec, BudgetSpec, CommandSpec, ConcurrentlySpec, Deniable, DryRunSpec, Migration,
     MigrationSpec, UpgradeSpec,

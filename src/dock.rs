@@ -11,6 +11,8 @@ pub mod console;
 pub mod decide;
 pub mod document;
 pub mod files;
+mod fixtures;
+mod follow;
 mod holding;
 mod inspect;
 pub mod lease;

@@ -122,6 +122,8 @@ pub enum Environment {
     ConnectionLost,
     /// The command could not be started.
     CommandNotStarted,
+    /// A fixture could not be put in, so the command was not started.
+    FixtureFailed,
     /// A file or a volume of the run failed.
     Storage,
     /// A secret, a variable or a file that the run needs is missing or malformed.

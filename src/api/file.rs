@@ -57,6 +57,7 @@ pub fn from_yaml(text: &str) -> Result<MigrationSpec, FileError> {
     }
     if problems.is_empty() {
         assertions(&spec, path, &mut problems);
+        names(&spec, path, &mut problems);
     }
     if !problems.is_empty() {
         return Err(FileError::Invalid(problems));
@@ -64,10 +65,30 @@ pub fn from_yaml(text: &str) -> Result<MigrationSpec, FileError> {
     serde_json::from_value(spec).map_err(FileError::Unreadable)
 }
 
-/// What the cluster checks with a rule, and that no name is given twice.
+/// Lists of `dryRun` whose entries have names.
+const NAMED: [&str; 2] = ["assertions", "fixtures"];
+
+/// No name is given twice.
+fn names(spec: &Value, path: &str, problems: &mut Vec<String>) {
+    for field in NAMED {
+        let list = spec
+            .pointer(&format!("/dryRun/{field}"))
+            .and_then(Value::as_array);
+        let mut names = Vec::new();
+        for (i, entry) in list.into_iter().flatten().enumerate() {
+            let name = entry.get("name");
+            if names.contains(&name) {
+                let path = below(path, &format!("dryRun.{field}[{i}].name"));
+                problems.push(format!("{path}: there are two of that name"));
+            }
+            names.push(name);
+        }
+    }
+}
+
+/// What the cluster checks with a rule.
 fn assertions(spec: &Value, path: &str, problems: &mut Vec<String>) {
     let list = spec.pointer("/dryRun/assertions").and_then(Value::as_array);
-    let mut names = Vec::new();
     for (i, assertion) in list.into_iter().flatten().enumerate() {
         let path = below(path, &format!("dryRun.assertions[{i}]"));
         let by_value = assertion.get("expect").and_then(Value::as_str) == Some("Value");
@@ -76,11 +97,6 @@ fn assertions(spec: &Value, path: &str, problems: &mut Vec<String>) {
                 "{path}: value belongs to expect: Value, and to no other"
             ));
         }
-        let name = assertion.get("name");
-        if names.contains(&name) {
-            problems.push(format!("{path}.name: there are two of that name"));
-        }
-        names.push(name);
     }
 }
 
@@ -377,6 +393,15 @@ spec:
     #[case(
         "spec: {dryRun: {assertions: [{name: a, sql: SELECT 1, expect: Empty}, {name: a, sql: SELECT 2, expect: Empty}]}}",
         "spec.dryRun.assertions[1].name: there are two of that name"
+    )]
+    #[case(
+        "dryRun: {fixtures: [{name: '', sql: SELECT 1}]}",
+        "dryRun.fixtures[0].name: must have at least 1 character"
+    )]
+    #[case("dryRun: {fixtures: [{name: a}]}", "dryRun.fixtures[0].sql: required")]
+    #[case(
+        "dryRun: {fixtures: [{name: a, sql: SELECT 1}, {name: a, sql: SELECT 1}]}",
+        "dryRun.fixtures[1].name: there are two of that name"
     )]
     #[case("- alembic", "spec: must be an object, not a list")]
     fn a_mistake_is_named_with_its_place(#[case] yaml: &str, #[case] message: &str) {

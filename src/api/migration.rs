@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assertion::AssertionSpec;
 use super::database::DatabaseSpec;
+use super::fixture::FixtureSpec;
 use super::quantity::{Bytes, Duration};
 use super::status::MigrationStatus;
 use super::template::Template;
@@ -139,8 +140,12 @@ pub struct CommandSpec {
 }
 
 /// Limits and substitutions of the rehearsal.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = kube::core::Rule::new("!has(self.fixtures)")
+        .message("fixtures are for `drydock rehearse -f`: with rows in the database that are none of its own a dry run does not predict the upgrade"),
+)]
 pub struct DryRunSpec {
     /// Beyond these the rehearsal is ended and rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +153,11 @@ pub struct DryRunSpec {
     /// What is done with statements that cannot run in a transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrently: Option<ConcurrentlySpec>,
+    /// Rows that are put in before the upgrade. Only in a file for `drydock rehearse -f`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub fixtures: Vec<FixtureSpec>,
     /// Questions about the data as the upgrade leaves it, asked before the rollback.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -257,6 +267,12 @@ impl MigrationSpec {
             .and_then(|b| b.assertion)
             .unwrap_or(Duration::DEFAULT_ASSERTION)
             .get()
+    }
+
+    /// `dryRun.fixtures`.
+    #[must_use]
+    pub fn fixtures(&self) -> &[FixtureSpec] {
+        self.dry_run.as_ref().map_or(&[], |d| &d.fixtures)
     }
 
     /// `dryRun.assertions`.

@@ -142,6 +142,7 @@ async fn plain(
 fn name(step: Step) -> &'static str {
     match step {
         Step::Prepare => "connecting and taking the state before",
+        Step::Fixtures => "putting the fixtures in",
         Step::Rehearse => "rehearsing",
         Step::Predict => "reading the predicted state and rolling back",
         Step::RoundTrip => "going back and forth again",

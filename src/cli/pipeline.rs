@@ -212,17 +212,24 @@ fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// `round_trip` is for a migration whose way back is known, where nobody said anything else.
+/// `alone`: nothing follows the rehearsal. Then the way back is gone where it is known and nobody said
+/// anything else, and fixtures are let in: what they make the migration do is not what an upgrade does.
 fn prepare(
     arguments: &SpecificationArgs,
     printing: &PrintingArgs,
     listen: Option<SocketAddr>,
-    round_trip: bool,
+    alone: bool,
 ) -> Result<Local> {
     if printing.show_values && printing.output != Format::Sql {
         bail!("--show-values is for scripts only: add --output sql");
     }
     let specification = arguments.read(listen.is_some())?;
+    if !alone && !specification.spec.fixtures().is_empty() {
+        bail!(
+            "dryRun.fixtures are for `drydock rehearse`: with rows in the database that are none of \
+             its own a dry run does not predict the upgrade. Rehearse with them, and `run` without"
+        );
+    }
     let environment: Environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -236,7 +243,7 @@ fn prepare(
     plan.show_values = printing.show_values;
     let said = specification.spec.dry_run.as_ref();
     if said.and_then(|dry_run| dry_run.round_trip).is_none() {
-        plan.round_trip = round_trip && plan.tool.has_way_back();
+        plan.round_trip = alone && plan.tool.has_way_back();
     }
     if let Some(word) = naming(&plan.tool.command(), text.as_deref(), &target) {
         bail!(

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub enum Step {
     /// Connecting, checking the server, taking the state before.
     Prepare,
+    /// Rows are put in that the command will find.
+    Fixtures,
     /// The command runs inside the rehearsal.
     Rehearse,
     /// Reading the predicted state and rolling back.

@@ -56,6 +56,7 @@ pub fn dry_run(
     report.revisions = record.revisions;
     report.round_trip = record.second.map(|second| second.report);
     report.prediction = record.prediction;
+    report.fixtures = record.fixtures;
     report.assertions = record.assertions;
     report
 }
@@ -132,6 +133,7 @@ fn empty(
         statements: Vec::new(),
         statements_omitted: 0,
         findings: Vec::<Finding>::new(),
+        fixtures: Vec::new(),
         assertions: Vec::new(),
         revisions: None,
         prediction: None,

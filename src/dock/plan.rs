@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tool::{Alembic, Generic, Tool};
-use crate::api::{AssertionSpec, ExposeAs, MigrationSpec};
+use crate::api::{AssertionSpec, ExposeAs, FixtureSpec, MigrationSpec};
 use crate::postgres::dialect::{Dialect, Entrance};
 
 /// One run, planned.
@@ -23,6 +23,8 @@ pub struct Plan {
     pub upgrade_lock_timeout: Option<Duration>,
     /// Tables below this size in bytes are rehearsed in the plain form of a CONCURRENTLY.
     pub substitute_below: u64,
+    /// Rows that are put in before the command. Never in a cluster, and never before an upgrade.
+    pub fixtures: Vec<FixtureSpec>,
     /// What must be true of the data before the rollback.
     pub assertions: Vec<AssertionSpec>,
     /// Whether the first rows that an assertion finds are written where the command's output goes.
@@ -74,6 +76,7 @@ impl Plan {
             deny: spec.denied().iter().map(ToString::to_string).collect(),
             upgrade_lock_timeout: spec.lock_timeout(),
             substitute_below: spec.substitute_below(),
+            fixtures: spec.fixtures().to_vec(),
             assertions: spec.assertions().to_vec(),
             show_rows: false,
             show_values: false,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::before::{Before, Holder};
 use super::link::{Ended, How};
 use crate::report::{
-    Assertion, Database, Finding, Prediction, Revisions, RoundTrip, RunId, Severity, Statement,
+    Assertion, Database, Finding, Fixture, Prediction, Revisions, RoundTrip, RunId, Severity,
+    Statement,
 };
 use crate::verdict::{EvidenceDigest, Verdict};
 use crate::witness::{Bypass, Taken};
@@ -72,6 +73,9 @@ pub struct DryRun {
     /// What was observed outside the rehearsal.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// The rows that were put in before the command.
+    #[serde(default)]
+    pub fixtures: Vec<Fixture>,
     /// The questions about the data, and their answers.
     #[serde(default)]
     pub assertions: Vec<Assertion>,
@@ -276,6 +280,7 @@ impl DryRun {
             longest_wait_millis: None,
             prediction: None,
             findings: Vec::new(),
+            fixtures: Vec::new(),
             assertions: Vec::new(),
             revisions: None,
             second: before.again.map(SecondTransaction::broken),

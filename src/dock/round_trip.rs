@@ -76,7 +76,6 @@ impl Stage<'_> {
         let mut walk = Walk::default();
         match ready {
             Ok(()) => {
-                holding.serve(self);
                 let mut tables = rows::changed(&first.difference);
                 tables.extend(touched.iter().cloned());
                 tables.retain(|name| !first.predicted.versions.contains_key(name));
@@ -132,6 +131,20 @@ impl Stage<'_> {
         let mut walk = Walk::default();
         let mut asker = holding.asker();
         let tables = &route.tables;
+        let mut again = Vec::new();
+        let put_in = tokio::select! {
+            done = self.insert_fixtures(before, &mut asker, &mut again) => done,
+            found = holding.watch(lease, self.console) => {
+                walk.cut = Some(why(&found, "fixtures"));
+                walk.stop = Some(found);
+                return walk;
+            }
+        };
+        if let Err(said) = put_in {
+            walk.cut = Some(said.message);
+            return walk;
+        }
+        holding.serve(self);
         walk.rows.0 = rows::sums(&mut asker, tables).await.unwrap_or_default();
         for (name, command) in self.steps(&route.back) {
             let start = holding.start(self, command.clone());
@@ -142,7 +155,7 @@ impl Stage<'_> {
             };
             if let Some(found) = found {
                 running.stop().await;
-                walk.cut = Some(why(&found, name));
+                walk.cut = Some(why(&found, name.words()));
                 walk.stop = Some(found);
                 return walk;
             }
@@ -154,7 +167,7 @@ impl Stage<'_> {
                 let read = tokio::select! {
                     read = before.foresee(&mut asker) => read,
                     found = holding.watch(lease, self.console) => {
-                        walk.cut = Some(why(&found, name));
+                        walk.cut = Some(why(&found, name.words()));
                         walk.stop = Some(found);
                         return walk;
                     }
@@ -205,8 +218,7 @@ impl Stage<'_> {
 }
 
 /// Why a walk ended on the way.
-fn why(stop: &Stop, name: StepName) -> String {
-    let step = name.words();
+fn why(stop: &Stop, step: &str) -> String {
     match stop {
         Stop::Guard(said) => format!("ended during the {step}: {}", said.message),
         Stop::Rehearsal => format!("the second rehearsal ended by itself during the {step}"),

@@ -280,6 +280,23 @@ impl Asker {
     }
 }
 
+impl Asker {
+    /// Puts rows of the user's in, all or none: they count as nobody's writes. For the time before
+    /// the first client.
+    ///
+    /// # Errors
+    /// When the rehearsal is over. The inner error says why they are not in.
+    pub async fn insert(&self, sql: String) -> Result<Result<(), NotExamined>, AskError> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests
+            .send(Request::Insert(sql, sender))
+            .await
+            .map_err(|_| AskError::Lost(None))?;
+        let answer = receiver.await.map_err(|_| AskError::Lost(None))?;
+        Ok(answer.map(drop))
+    }
+}
+
 impl Ask for Asker {
     async fn ask(&mut self, sql: &str) -> Result<Vec<Row>, AskError> {
         let (sender, receiver) = oneshot::channel();

@@ -61,6 +61,7 @@ mod event;
 mod examination;
 mod frozen_time;
 mod hearing;
+mod insertion;
 mod order;
 mod query;
 mod questions;
@@ -144,6 +145,7 @@ pub struct Transaction<S> {
     joining: VecDeque<(ClientId, Welcome)>,
     questions: VecDeque<(Question, String)>,
     examinations: VecDeque<(Question, Examination)>,
+    insertions: VecDeque<(Question, String)>,
     /// Whose settings and prepared statements the upstream session has.
     holder: Option<ClientId>,
     /// Who is being served.
@@ -180,6 +182,7 @@ impl<S: Surroundings> Transaction<S> {
             joining: VecDeque::new(),
             questions: VecDeque::new(),
             examinations: VecDeque::new(),
+            insertions: VecDeque::new(),
             holder: None,
             current: None,
             unit: Unit::default(),

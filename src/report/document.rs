@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Assertion, Finding, Ledger, Revisions, RoundTrip, Statement, Witnessed};
+use super::{Assertion, Finding, Fixture, Ledger, Revisions, RoundTrip, Statement, Witnessed};
 use crate::schema::{Difference, Span, State};
 use crate::verdict::Verdict;
 
@@ -112,6 +112,9 @@ pub struct Report {
     pub statements_omitted: u64,
     /// What a reader should know besides the verdict.
     pub findings: Vec<Finding>,
+    /// In a dry run the rows that were put in before the command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fixtures: Vec<Fixture>,
     /// In a dry run the questions about the data, and their answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assertions: Vec<Assertion>,

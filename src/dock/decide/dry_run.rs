@@ -339,6 +339,7 @@ mod tests {
             longest_wait_millis: None,
             prediction: None,
             findings: vec![],
+            fixtures: vec![],
             assertions: vec![],
             revisions: None,
             second: None,

@@ -44,6 +44,8 @@ pub(super) enum Request {
     Ask(String, oneshot::Sender<Answer>),
     /// A question of the user's, which may only read.
     Examine(Examination, oneshot::Sender<Result<Examined, NotExamined>>),
+    /// Rows of the user's, to be put in.
+    Insert(String, oneshot::Sender<Result<Examined, NotExamined>>),
     /// The end.
     Finish,
 }
@@ -330,6 +332,12 @@ impl Sockets {
                 let question = Question(self.last_question);
                 self.examinations.insert(question, asker);
                 Event::Examine(question, examination)
+            }
+            Some(Request::Insert(sql, asker)) => {
+                self.last_question += 1;
+                let question = Question(self.last_question);
+                self.examinations.insert(question, asker);
+                Event::Insert(question, sql)
             }
             // Whoever opened the rehearsal is gone: nobody is left to finish it.
             Some(Request::Finish) | None => Event::Finish,

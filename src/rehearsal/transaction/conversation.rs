@@ -279,6 +279,7 @@ impl<S: Surroundings> Transaction<S> {
             Event::Examine(question, examination) => {
                 self.examinations.push_back((question, examination));
             }
+            Event::Insert(question, sql) => self.insertions.push_back((question, sql)),
             Event::Impatient => self.impatient = true,
             Event::Finish => {
                 self.finishing = true;

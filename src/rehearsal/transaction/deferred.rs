@@ -217,6 +217,28 @@ impl<S: Surroundings> Transaction<S> {
         Ok(())
     }
 
+    /// Checks what nobody's COMMIT would; the error is ours.
+    pub(super) async fn check_deferred(&mut self) -> Flow<()> {
+        self.read_constraints().await?;
+        let initially = |c: &Constraint| c.initially_deferred;
+        if let Some(names) = self
+            .deferred
+            .names(|c| initially(c) && c.may_be_immediate())
+        {
+            self.own(
+                &format!("SET CONSTRAINTS {names} IMMEDIATE"),
+                &Addressee::Ours,
+            );
+        }
+        if let Some(names) = self.deferred.names(|c| initially(c) && c.may_be_deferred()) {
+            self.own(
+                &format!("SET CONSTRAINTS {names} DEFERRED"),
+                &Addressee::Ours,
+            );
+        }
+        self.sync().await
+    }
+
     /// SET CONSTRAINTS ALL of a client: all but ours.
     pub(super) async fn set_all_constraints(&mut self, id: ClientId, deferred: bool) -> Flow<()> {
         self.begin_work(id);

@@ -37,6 +37,8 @@ pub enum Event {
     Ask(Question, String),
     /// A question of the user's, which may only read.
     Examine(Question, Examination),
+    /// Rows of the user's, to be put in before the first client comes.
+    Insert(Question, String),
     /// Somebody has been waiting for its turn for long, while the client whose turn it is was
     /// silent.
     Impatient,
@@ -108,7 +110,7 @@ pub struct Output {
     pub wrote: bool,
     /// Answers to our own questions.
     pub answers: Vec<(Question, Answer)>,
-    /// Answers to the user's.
+    /// Answers to the user's, and whether their rows are in.
     pub examined: Vec<(Question, Result<Examined, NotExamined>)>,
 }
 

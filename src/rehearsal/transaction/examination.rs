@@ -124,17 +124,18 @@ fn refused(sql: &str, lexing: Lexing) -> Option<String> {
             return Some("it is no query: write SELECT, WITH, VALUES or TABLE".to_owned());
         }
     }
-    let lower = sql.to_ascii_lowercase();
-    let takes_lock = SESSION_LOCKS.iter().any(|name| {
-        lower
-            .as_bytes()
-            .windows(name.len())
-            .any(|window| window == *name)
-    });
-    takes_lock.then(|| {
+    takes_session_lock(sql.as_bytes()).then(|| {
         "it takes an advisory lock of the session, which would be held until the rehearsal ends: \
          pg_advisory_xact_lock is released at once"
             .to_owned()
+    })
+}
+
+/// Whether a text names a function that takes an advisory lock of the session.
+pub(super) fn takes_session_lock(sql: &[u8]) -> bool {
+    SESSION_LOCKS.iter().any(|name| {
+        sql.windows(name.len())
+            .any(|window| window.eq_ignore_ascii_case(name))
     })
 }
 

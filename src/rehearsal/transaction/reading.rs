@@ -113,6 +113,18 @@ pub(super) fn is_query(text: &Bytes, lexing: Lexing) -> bool {
         })
 }
 
+/// Whether a text changes or reads rows, and creates nothing.
+pub(super) fn changes_rows(text: &Bytes, lexing: Lexing) -> bool {
+    let script = Script::new(text, lexing.settings);
+    script.problem().is_none()
+        && script.statements().all(|piece| {
+            matches!(
+                sql::classify(piece),
+                Command::Modify | Command::Query(sql::Query { into: None })
+            )
+        })
+}
+
 fn statement(piece: &sql::Statement<'_>, lexing: Lexing) -> Statement {
     let command = sql::classify(piece);
     let calls = piece.calls();

@@ -28,6 +28,8 @@ impl<S: Surroundings> Transaction<S> {
                 self.answer(question, &sql).await?;
             } else if let Some((question, examination)) = self.next_examination() {
                 self.examine(question, &examination).await?;
+            } else if let Some((question, sql)) = self.next_insertion() {
+                self.insert(question, &sql).await?;
             } else if self.finishing {
                 return self.finish().await;
             } else {

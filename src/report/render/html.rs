@@ -54,6 +54,7 @@ fn article(outline: &Outline) -> Markup {
                 pre.dim { @for line in &outline.output { (line) "\n" } }
             }
             (marks("Findings", &outline.findings))
+            (marks("Fixtures", &outline.fixtures))
             (marks("Assertions", &outline.assertions))
             (marks(&outline.revisions_heading, &outline.revisions))
             @if !outline.schema.is_empty() {

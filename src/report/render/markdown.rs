@@ -40,6 +40,7 @@ pub fn markdown_of(outline: &Outline) -> String {
         fence(&mut page, "", &outline.output);
     }
     marks(&mut page, "Findings", &outline.findings);
+    marks(&mut page, "Fixtures", &outline.fixtures);
     marks(&mut page, "Assertions", &outline.assertions);
     marks(&mut page, &outline.revisions_heading, &outline.revisions);
     if !outline.schema.is_empty() {

@@ -8,7 +8,7 @@ use super::revisions;
 use super::trip::round_trip;
 use crate::report::units::{bytes, count, micros, millis};
 use crate::report::{
-    Assertion, Finding, Phase, Report, Severity, Statement, StatementOutcome, revision,
+    Assertion, Finding, Fixture, Phase, Report, Severity, Statement, StatementOutcome, revision,
 };
 use crate::verdict::Verdict;
 
@@ -128,6 +128,8 @@ pub struct Outline {
     pub output: Vec<String>,
     /// Findings, worst first.
     pub findings: Vec<Mark>,
+    /// The rows that were put in before the command.
+    pub fixtures: Vec<Mark>,
     /// The questions about the data.
     pub assertions: Vec<Mark>,
     /// The heading of the revisions.
@@ -187,6 +189,7 @@ impl Outline {
                 .as_ref()
                 .map(revisions::marks)
                 .unwrap_or_default(),
+            fixtures: report.fixtures.iter().map(fixture).collect(),
             assertions: report.assertions.iter().map(assertion).collect(),
             schema_heading: match (report.phase, &report.verdict) {
                 (Phase::Upgrade, _) => "Schema: what changed".to_owned(),
@@ -228,13 +231,25 @@ impl Outline {
     }
 }
 
+fn tone(good: bool) -> Tone {
+    if good { Tone::Good } else { Tone::Bad }
+}
+
+fn fixture(fixture: &Fixture) -> Mark {
+    Mark {
+        tone: tone(fixture.is_in()),
+        text: printable(&format!(
+            "{} {} ({})",
+            fixture.name,
+            fixture.words(),
+            micros(fixture.micros)
+        )),
+    }
+}
+
 fn assertion(assertion: &Assertion) -> Mark {
     Mark {
-        tone: if assertion.held() {
-            Tone::Good
-        } else {
-            Tone::Bad
-        },
+        tone: tone(assertion.held()),
         text: printable(&format!(
             "{} {} ({})",
             assertion.name,

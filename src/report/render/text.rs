@@ -51,6 +51,7 @@ pub fn text_of(outline: &Outline, style: Style) -> String {
     page.head(outline);
     page.failure(outline);
     page.marks("Findings", &outline.findings);
+    page.marks("Fixtures", &outline.fixtures);
     page.marks("Assertions", &outline.assertions);
     page.marks(&outline.revisions_heading, &outline.revisions);
     page.schema(outline);
