@@ -226,9 +226,9 @@ fn what_is_cut_by_a_budget_leaves_the_verdict() {
     let _alone = alone();
     let database = at_the_first(Server::shared());
     let marker = tempfile::NamedTempFile::new().unwrap();
-    // The downgrade takes its lock, then sleeps longer than anybody may be blocked.
+    // The downgrade says that it is its turn, takes its lock, then sleeps longer than anybody may be blocked.
     let script = format!(
-        "psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders DROP COLUMN note' -c 'SELECT pg_sleep(20)'; echo > {}",
+        "echo now > {}; psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders DROP COLUMN note' -c 'SELECT pg_sleep(20)'",
         marker.path().display()
     );
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -245,21 +245,18 @@ fn what_is_cut_by_a_budget_leaves_the_verdict() {
         .args(["rehearse", "-o", "json", "-f"])
         .arg(file.path());
     let url = database.url.clone();
-    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let reader = std::thread::spawn({
-        let over = std::sync::Arc::clone(&over);
-        move || {
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                let read = Command::new("psql")
-                    .args([&url, "-Xqc", "SELECT count(*) FROM orders"])
-                    .output()
-                    .unwrap();
-                assert!(read.status.success());
-            }
+    let path = marker.path().to_owned();
+    let reader = std::thread::spawn(move || {
+        while std::fs::read_to_string(&path).unwrap().is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        let read = Command::new("psql")
+            .args([&url, "-Xqc", "SELECT count(*) FROM orders"])
+            .output()
+            .unwrap();
+        assert!(read.status.success());
     });
     let done = Done::of(program);
-    over.store(true, std::sync::atomic::Ordering::Relaxed);
     reader.join().unwrap();
     let report = done.expect(0).report();
     assert_eq!(report.verdict, Verdict::Passed);
