@@ -30,7 +30,7 @@ pub use file::{FileError, from_yaml};
 pub use fixture::FixtureSpec;
 pub use migration::{
     AlembicSpec, BudgetSpec, CommandSpec, ConcurrentlySpec, Deniable, DryRunSpec, Migration,
-    MigrationSpec, UpgradeSpec,
+    MigrationSpec, Rerun, UpgradeSpec,
 };
 pub use names::{
     CATEGORY, DEFAULT_EXPOSED_URL, FIELD_MANAGER, FINALIZER, GATE, LABEL_MIGRATION, LABEL_PHASE,

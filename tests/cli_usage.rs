@@ -25,6 +25,22 @@ const URL: &str = "postgresql://u@h/d";
     &["rehearse", "--show-values", "--database-url", URL, "--", "true"],
     "drydock: --show-values is for scripts only: add --output sql\n"
 )]
+#[case::each_revision_and_no_way_back(
+    &["rehearse", "--each", "--no-round-trip", "--database-url", URL, "--", "alembic", "upgrade", "head"],
+    "error: the argument '--each' cannot be used with '--no-round-trip'\n"
+)]
+#[case::each_revision_of_what_is_not_alembics(
+    &["rehearse", "--each", "--database-url", URL, "--", "./migrate.sh"],
+    "drydock: --each goes the way back revision by revision, and this command is not Alembic's: leave it out\n"
+)]
+#[case::each_revision_of_an_unknown_call(
+    &["rehearse", "--each", "--database-url", URL, "--", "alembic", "current"],
+    "drydock: --each goes the way back revision by revision, but how Alembic is called is not known from this command: say so in alembic.command (a wrapper that passes its arguments on will do)\n"
+)]
+#[case::a_second_run_of_what_is_not_alembics(
+    &["rehearse", "--rerun", "--database-url", URL, "--", "./migrate.sh"],
+    "drydock: --rerun (dryRun.rerun) runs Alembic's data migrations a second time, and this command is not Alembic's: leave it out\n"
+)]
 #[case::no_database(
     &["rehearse", "--", "true"],
     "drydock: no database given: use --database-url, or set DRYDOCK_DATABASE_URL, DATABASE_URL or libpq's PGHOST, PGDATABASE, …\n"

@@ -44,6 +44,51 @@ fn text(output: &Output) -> String {
     )
 }
 
+/// Locks of the rehearsal on a table.
+fn locks(database: &postgres::Database<'_>, table: &str) -> String {
+    database.psql(&format!(
+        "SELECT count(*) FROM pg_locks WHERE relation = '{table}'::regclass AND mode = 'AccessExclusiveLock'"
+    ))
+}
+
+#[test]
+fn what_was_committed_behind_a_place_is_undone_and_the_rehearsal_goes_on() {
+    let server = Server::shared();
+    let database = server.database();
+    database.psql(
+        "CREATE TABLE a (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED); CREATE TABLE b ()",
+    );
+    let rehearsed = Rehearsed::start(&database);
+    let run = |script: &str| {
+        let done = psql(&rehearsed.url, script);
+        (done.status.success(), text(&done))
+    };
+    assert!(run("INSERT INTO a VALUES (1)").0);
+    for _ in 0..2 {
+        rehearsed.set_place();
+        let done = run(
+            "SET work_mem = '1MB'; CREATE TEMP TABLE mine (); ALTER TABLE b ADD c int; \
+                        INSERT INTO a VALUES (2)",
+        );
+        assert!(done.0, "{}", done.1);
+        assert_eq!(locks(&database, "b"), "1");
+        rehearsed.undo();
+        assert_eq!(locks(&database, "b"), "0");
+        let done = run("DO $$BEGIN ASSERT (SELECT count(*) FROM a) = 1; \
+                        ASSERT to_regclass('mine') IS NULL; END$$");
+        assert!(done.0, "{}", done.1);
+        // A deferred constraint is checked as before.
+        assert!(!run("INSERT INTO a VALUES (1)").0);
+    }
+    // Without a place there is nothing to undo.
+    rehearsed.undo();
+    assert!(run("DO $$BEGIN ASSERT (SELECT count(*) FROM a) = 1; END$$").0);
+    let record = rehearsed.finish();
+    assert!(record.gapless && record.wrote);
+    assert_eq!(record.verdict, None);
+    assert_eq!(database.psql("SELECT count(*) FROM a"), "0");
+}
+
 /// Scripts, each one string for a simple Query.
 const STRINGS: &[&str] = &[
     "SELECT 1 AS a, 'x' AS b",

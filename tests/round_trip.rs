@@ -9,8 +9,9 @@ mod program;
 #[path = "projects/python.rs"]
 mod python;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use drydock::report::{Report, StepName};
 use drydock::verdict::{RollbackProof, Verdict};
@@ -26,17 +27,65 @@ fn alembic(kind: &str, words: &[&str]) -> Vec<String> {
     command
 }
 
-/// A database that another test of the same role creates meanwhile is a move of pg_database, which
-/// the witness cannot attribute to anybody.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+/// Databases that are lent to one test at a time. They are made before any test rehearses, since one
+/// that comes meanwhile is a move of pg_database, which the witness cannot attribute to anybody; and
+/// they come back as they were, since nothing is ever applied to them.
+struct Lent {
+    kind: Kind,
+    database: Option<Database<'static>>,
 }
 
+/// Of which major version, and whether it is empty or at the first revision.
+type Kind = (u8, bool);
+
+static POOL: Mutex<Option<BTreeMap<Kind, Vec<Database<'static>>>>> = Mutex::new(None);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// As many tests may use the same kind at the same time.
+const AT_ONCE: usize = 3;
+
 /// A database at the first revision.
-fn at_the_first(server: &Server) -> Database<'_> {
-    let database = server.database();
-    let command = alembic("alembic", &["upgrade", "head"]);
+fn at_the_first(major: u8) -> Lent {
+    lend((major, false))
+}
+
+fn empty() -> Lent {
+    lend((postgres::major(), true))
+}
+
+fn lend(kind: Kind) -> Lent {
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let free = pool.get_or_insert_with(databases).get_mut(&kind);
+        if let Some(database) = free.expect("a kind of the pool").pop() {
+            return Lent {
+                kind,
+                database: Some(database),
+            };
+        }
+        pool = GIVEN_BACK
+            .wait(pool)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+fn databases() -> BTreeMap<Kind, Vec<Database<'static>>> {
+    let mut pool = BTreeMap::new();
+    for major in BTreeSet::from([13, 18, postgres::major()]) {
+        let server = Server::shared_of(major);
+        let first = server.database();
+        upgrade(&first, "alembic");
+        let mut at_the_first: Vec<_> = (1..AT_ONCE).map(|_| server.copy_of(&first)).collect();
+        at_the_first.push(first);
+        pool.insert((major, false), at_the_first);
+        pool.insert((major, true), vec![server.database()]);
+    }
+    pool
+}
+
+/// Really upgrades.
+fn upgrade(database: &Database<'_>, kind: &str) {
+    let command = alembic(kind, &["upgrade", "head"]);
     let done = Command::new(&command[0])
         .args(&command[1..])
         .current_dir(python::project("round_trip"))
@@ -45,7 +94,27 @@ fn at_the_first(server: &Server) -> Database<'_> {
         .status()
         .unwrap();
     assert!(done.success());
-    database
+}
+
+impl std::ops::Deref for Lent {
+    type Target = Database<'static>;
+
+    fn deref(&self) -> &Self::Target {
+        self.database.as_ref().unwrap()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(database) = self.database.take() else {
+            return;
+        };
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(free) = pool.as_mut().and_then(|pool| pool.get_mut(&self.kind)) {
+            free.push(database);
+        }
+        GIVEN_BACK.notify_all();
+    }
 }
 
 fn rehearse(database: &Database<'_>, flags: &[&str], command: &[String]) -> Done {
@@ -53,9 +122,10 @@ fn rehearse(database: &Database<'_>, flags: &[&str], command: &[String]) -> Done
     program
         .current_dir(python::project("round_trip"))
         .args(["rehearse", "-o", "json"])
-        .args(flags)
-        .arg("--")
-        .args(command);
+        .args(flags);
+    if !command.is_empty() {
+        program.arg("--").args(command);
+    }
     Done::of(program)
 }
 
@@ -83,8 +153,7 @@ fn what_a_downgrade_forgets_is_found(
     #[case] expected: &[&str],
     #[values(13, 18)] major: u8,
 ) {
-    let _alone = alone();
-    let database = at_the_first(Server::shared_of(major));
+    let database = at_the_first(major);
     let before = database.dump();
     let done = rehearse(
         &database,
@@ -108,8 +177,7 @@ fn what_a_downgrade_forgets_is_found(
 
 #[test]
 fn everything_that_is_left_is_named() {
-    let _alone = alone();
-    let database = at_the_first(Server::shared());
+    let database = at_the_first(postgres::major());
     let command = alembic("leftovers", &["upgrade", "head"]);
     let report = rehearse(&database, &[], &command).expect(0).report();
     let left: Vec<String> = report
@@ -138,8 +206,7 @@ fn everything_that_is_left_is_named() {
 
 #[test]
 fn what_is_denied_makes_the_dry_run_fail() {
-    let _alone = alone();
-    let database = at_the_first(Server::shared());
+    let database = at_the_first(postgres::major());
     let command = alembic("stub", &["upgrade", "head"]);
     let done = rehearse(&database, &["--deny", "StubDowngrade"], &command).expect(1);
     let report = done.report();
@@ -157,8 +224,7 @@ fn what_is_denied_makes_the_dry_run_fail() {
 #[case("ahead", Some("ModelsDiffer"))]
 #[case("", Some("NoModels"))]
 fn the_models_are_compared_with_the_database(#[case] models: &str, #[case] code: Option<&str>) {
-    let _alone = alone();
-    let database = at_the_first(Server::shared());
+    let database = at_the_first(postgres::major());
     let x = format!("models={models}");
     let command = alembic("good", &["-x", &x, "upgrade", "head"]);
     let done = rehearse(&database, &[], &command).expect(0);
@@ -177,8 +243,7 @@ fn the_models_are_compared_with_the_database(#[case] models: &str, #[case] code:
 
 #[test]
 fn the_first_upgrade_of_all_goes_back_to_nothing() {
-    let _alone = alone();
-    let database = Server::shared().database();
+    let database = empty();
     let command = alembic("good", &["upgrade", "head"]);
     let done = rehearse(&database, &[], &command).expect(0);
     let report = done.report();
@@ -188,8 +253,7 @@ fn the_first_upgrade_of_all_goes_back_to_nothing() {
 
 #[test]
 fn any_tool_goes_back_when_it_is_said_how() {
-    let _alone = alone();
-    let database = Server::shared().database();
+    let database = empty();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(
         file.path(),
@@ -210,8 +274,7 @@ dryRun: {roundTrip: true}
 
 #[test]
 fn the_way_back_is_not_gone_where_nobody_asked() {
-    let _alone = alone();
-    let database = at_the_first(Server::shared());
+    let database = at_the_first(postgres::major());
     let command = alembic("good", &["upgrade", "head"]);
     let report = rehearse(&database, &["--no-round-trip"], &command)
         .expect(0)
@@ -223,8 +286,7 @@ fn the_way_back_is_not_gone_where_nobody_asked() {
 /// guard ends it, and the verdict of the first one stands.
 #[test]
 fn what_is_cut_by_a_budget_leaves_the_verdict() {
-    let _alone = alone();
-    let database = at_the_first(Server::shared());
+    let database = at_the_first(postgres::major());
     let marker = tempfile::NamedTempFile::new().unwrap();
     // The downgrade says that it is its turn, takes its lock, then sleeps longer than anybody may be blocked.
     let script = format!(
@@ -262,4 +324,165 @@ fn what_is_cut_by_a_budget_leaves_the_verdict() {
     assert_eq!(report.verdict, Verdict::Passed);
     let cut = report.round_trip.unwrap().cut.unwrap();
     assert!(cut.contains("downgrade"), "{cut}");
+}
+
+/// Revision by revision, with what is found of which.
+fn each(database: &Database<'_>, kind: &str, flags: &[&str]) -> (Done, Vec<(String, String)>) {
+    let flags = [&["--each"], flags].concat();
+    let command = alembic(kind, &["upgrade", "head"]);
+    let done = rehearse(database, &flags, &command).expect(0);
+    let mut found: Vec<_> = done
+        .report()
+        .findings
+        .into_iter()
+        .filter_map(|finding| {
+            let (name, _) = finding
+                .message
+                .strip_prefix("revision `")?
+                .split_once('`')?;
+            Some((name.to_owned(), finding.code))
+        })
+        .collect();
+    found.sort_unstable();
+    (done, found)
+}
+
+#[rstest]
+#[case::good("chain", &[])]
+#[case::stub("chain_stub", &["StubDowngrade", "UpgradeAgainFailed"])]
+#[case::forgets_a_type("chain_enum", &["DowngradeLeftovers", "UpgradeAgainFailed"])]
+fn revision_by_revision_it_is_said_which_one_has_no_good_way_back(
+    #[case] kind: &str,
+    #[case] expected: &[&str],
+    #[values(13, 18)] major: u8,
+) {
+    let database = at_the_first(major);
+    let before = database.dump();
+    let (done, found) = each(&database, kind, &[]);
+    let report = done.report();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|code| ("0003".to_owned(), (*code).to_owned()))
+        .collect();
+    assert_eq!(found, expected, "{done}");
+    let trip = report.round_trip.as_ref().unwrap();
+    assert_eq!(trip.cut, None);
+    let legs: Vec<_> = trip
+        .revisions
+        .iter()
+        .map(|leg| (leg.revision.as_str(), leg.data_only, leg.steps.len()))
+        .collect();
+    // What one revision leaves is not in the way of the next.
+    assert_eq!(
+        legs,
+        [("0002", false, 3), ("0003", false, 3), ("0004", true, 3)]
+    );
+    if kind == "chain_enum" {
+        let left: Vec<_> = trip.revisions[1]
+            .left
+            .iter()
+            .map(|(id, _)| &id.kind)
+            .collect();
+        assert!(left.contains(&&"type".to_owned()), "{left:?}");
+    }
+    assert!(
+        trip.steps
+            .iter()
+            .any(|step| step.name == StepName::SecondUpgrade)
+    );
+    let witness = report.witness.as_ref().unwrap();
+    assert_eq!(witness.rollback, RollbackProof::Verified, "{done}");
+    assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn from_nothing_to_the_head_every_revision_is_gone_back_from() {
+    let database = empty();
+    let (done, found) = each(&database, "chain", &[]);
+    assert_eq!(found, [], "{done}");
+    let trip = done.report().round_trip.unwrap();
+    assert_eq!((trip.cut, trip.revisions.len()), (None, 4));
+}
+
+#[test]
+fn a_revision_that_is_denied_by_what_is_found_of_it_fails_the_dry_run() {
+    let database = at_the_first(postgres::major());
+    let command = alembic("chain_stub", &["upgrade", "head"]);
+    let done = rehearse(&database, &["--each", "--deny", "StubDowngrade"], &command).expect(1);
+    let message = done.report().message;
+    assert!(message.contains("revision `0003`"), "{message}");
+}
+
+#[test]
+fn branches_are_not_gone_back_from_one_by_one() {
+    let database = at_the_first(postgres::major());
+    let (done, found) = each(&database, "chain_merge", &[]);
+    assert_eq!(found, [], "{done}");
+    let cut = done.report().round_trip.unwrap().cut.unwrap();
+    assert!(cut.contains("branch"), "{cut}");
+}
+
+#[rstest]
+#[case::on_conflict("again", &[])]
+#[case::twice("twice", &["RerunChanged"])]
+#[case::clash("clash", &["RerunFailed"])]
+fn a_data_migration_that_is_not_idempotent_is_found(
+    #[case] kind: &str,
+    #[case] expected: &[&str],
+    #[values(13, 18)] major: u8,
+) {
+    let database = at_the_first(major);
+    let before = database.dump();
+    let command = alembic(kind, &["upgrade", "head"]);
+    let done = rehearse(&database, &["--no-round-trip", "--rerun"], &command).expect(0);
+    let report = done.report();
+    assert_eq!(codes(&report), expected, "{done}");
+    let trip = report.round_trip.as_ref().unwrap();
+    assert_eq!(trip.cut, None);
+    let legs: Vec<_> = trip
+        .revisions
+        .iter()
+        .map(|leg| (leg.data_only, leg.steps.len(), leg.rerun_changed.clone()))
+        .collect();
+    let changed = match kind {
+        "again" => Some(Vec::new()),
+        "twice" => Some(vec!["orders".to_owned()]),
+        _ => None,
+    };
+    assert_eq!(legs, [(false, 1, None), (true, 3, changed)]);
+    let witness = report.witness.as_ref().unwrap();
+    assert_eq!(witness.rollback, RollbackProof::Verified, "{done}");
+    assert_eq!(database.dump(), before);
+}
+
+#[test]
+fn a_second_run_may_be_asked_for_in_the_file_and_beside_the_round_trip_and_denied() {
+    let database = at_the_first(postgres::major());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let command = serde_json::to_string(&alembic("twice", &[])).unwrap();
+    let spec = format!(
+        "{{alembic: {{command: {command}}}, dryRun: {{rerun: Pending, roundTrip: true, deny: [RerunChanged]}}}}"
+    );
+    std::fs::write(file.path(), spec).unwrap();
+    let file = file.path().display().to_string();
+    let done = rehearse(&database, &["-f", &file], &[]).expect(1);
+    let report = done.report();
+    assert!(report.message.contains("RerunChanged"), "{done}");
+    let trip = report.round_trip.unwrap();
+    assert_eq!((trip.cut, trip.revisions.len()), (None, 2));
+    assert!(
+        trip.steps
+            .iter()
+            .any(|step| step.name == StepName::Downgrade)
+    );
+}
+
+#[test]
+fn where_revisions_branch_no_data_migration_is_run_twice_and_the_round_trip_is() {
+    let database = at_the_first(postgres::major());
+    let command = alembic("chain_merge", &["upgrade", "head"]);
+    let done = rehearse(&database, &["--rerun"], &command).expect(0);
+    let report = done.report();
+    assert!(codes(&report).contains(&"RerunNotDone"), "{done}");
+    assert_eq!(report.round_trip.unwrap().cut, None);
 }

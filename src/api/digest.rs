@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::migration::MigrationSpec;
+use super::migration::{MigrationSpec, Rerun};
 use super::quantity::{Bytes, Duration};
 use super::{AlembicSpec, ExposeAs};
 
@@ -107,6 +107,7 @@ fn without_defaults(mut spec: MigrationSpec) -> MigrationSpec {
         }
         drop_if(&mut dry_run.concurrently, |c| *c == Default::default());
         drop_if(&mut dry_run.round_trip, |wanted| !*wanted);
+        drop_if(&mut dry_run.rerun, |rerun| *rerun == Rerun::Never);
     }
     drop_if(&mut spec.dry_run, |d| *d == Default::default());
     drop_if(&mut spec.upgrade, |u| *u == Default::default());
@@ -196,6 +197,7 @@ database:
     #[case("dryRun: {}")]
     #[case("dryRun: {budgets: {blocking: 300ms, duration: 10m}}")]
     #[case("dryRun: {concurrently: {substituteBelow: 64Mi}}")]
+    #[case("dryRun: {rerun: Never}")]
     #[case("upgrade: {}")]
     #[case("template: {}")]
     fn a_default_that_is_written_out_changes_nothing(#[case] line: &str) {
@@ -222,6 +224,7 @@ database:
     #[case("dryRun: {budgets: {blocking: 1s}}")]
     #[case("dryRun: {budgets: {assertion: 1s}}")]
     #[case("dryRun: {assertions: [{name: a, sql: SELECT 1, expect: Empty}]}")]
+    #[case("dryRun: {rerun: Pending}")]
     #[case("upgrade: {lockTimeout: 1s}")]
     #[case("template: {env: [{name: A, value: b}]}")]
     fn every_setting_of_a_run_counts(#[case] line: &str) {

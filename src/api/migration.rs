@@ -168,10 +168,24 @@ pub struct DryRunSpec {
     /// Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip: Option<bool>,
+    /// `Pending`: in the second transaction each pending revision of Alembic's that changes rows and
+    /// not the schema is stamped back and run again, and the rows are compared. Default: `Never`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<Rerun>,
     /// Findings that make the dry run fail, where otherwise they are only reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub deny: Vec<Deniable>,
+}
+
+/// Which data migrations are run a second time.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rerun {
+    /// None.
+    #[default]
+    Never,
+    /// Those that are pending.
+    Pending,
 }
 
 /// Findings that can be denied, by their code in the report.
@@ -187,6 +201,10 @@ pub enum Deniable {
     MissingDowngrade,
     /// The models say something else than the database.
     ModelsDiffer,
+    /// A data migration changes rows when it is run a second time.
+    RerunChanged,
+    /// A data migration fails when it is run a second time.
+    RerunFailed,
     /// The upgrade changes something when nothing is left to do.
     SecondUpgradeChanged,
     /// The upgrade fails when nothing is left to do.
@@ -299,6 +317,12 @@ impl MigrationSpec {
             .as_ref()
             .and_then(|d| d.round_trip)
             .unwrap_or_default()
+    }
+
+    /// Whether `dryRun.rerun` is `Pending`.
+    #[must_use]
+    pub fn rerun(&self) -> bool {
+        self.dry_run.as_ref().and_then(|d| d.rerun) == Some(Rerun::Pending)
     }
 
     /// `dryRun.deny`.

@@ -14,6 +14,7 @@ use super::signals;
 use super::specification::SpecificationArgs;
 use crate::dock::local::Local;
 use crate::dock::plan::Plan;
+use crate::dock::revisions::NOT_KNOWN;
 use crate::postgres::url::{self, Environment, Target};
 use crate::report::Report;
 use crate::verdict::{ExitCode, Verdict};
@@ -27,6 +28,7 @@ const SHORTEST_ADDRESS: usize = 12;
 Examples:
   drydock rehearse -- alembic upgrade head
   drydock rehearse --database-url postgresql://owner@db/orders --env ORDERS_DB -- ./migrate.sh
+  drydock rehearse --each -- alembic upgrade head
   drydock rehearse -f migration.yaml -o markdown > comment.md
   drydock rehearse --listen 127.0.0.1:6543     any tool may connect; Ctrl-C ends it")]
 pub(super) struct RehearseArgs {
@@ -34,6 +36,13 @@ pub(super) struct RehearseArgs {
     specification: SpecificationArgs,
     #[command(flatten)]
     printing: PrintingArgs,
+    /// Go the way back from each pending revision by itself, not from all of them together (Alembic)
+    #[arg(
+        long,
+        conflicts_with_all = ["no_round_trip", "listen"],
+        help_heading = "Round trip"
+    )]
+    each: bool,
     /// Open the rehearsal to any tool at this address; its URL is the first line on standard output
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
@@ -109,7 +118,11 @@ pub(super) async fn rehearse(arguments: RehearseArgs) -> Result<ExitCode> {
         &arguments.specification,
         &arguments.printing,
         arguments.listen,
-        true,
+        if arguments.each {
+            WayBack::Each
+        } else {
+            WayBack::WhereKnown
+        },
     )?;
     let (display, console) = Display::open(arguments.printing.quiet, signals::stop()?);
     let announce = arguments
@@ -145,7 +158,12 @@ pub(super) async fn run(arguments: RunArgs) -> Result<ExitCode> {
     if !arguments.yes && !std::io::stdin().is_terminal() {
         bail!("nobody is there to be asked: add --yes to upgrade without asking");
     }
-    let mut local = prepare(&arguments.specification, &arguments.printing, None, false)?;
+    let mut local = prepare(
+        &arguments.specification,
+        &arguments.printing,
+        None,
+        WayBack::OnDemand,
+    )?;
     let stop = signals::stop()?;
     let (display, console) = Display::open(arguments.printing.quiet, stop.clone());
     let rehearsed = local.rehearse(&console).await;
@@ -212,19 +230,52 @@ fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// `alone`: nothing follows the rehearsal. Then the way back is gone where it is known and nobody said
-/// anything else, and fixtures are let in: what they make the migration do is not what an upgrade does.
+/// Whether the way back is gone where the specification does not say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WayBack {
+    /// Where one is known.
+    WhereKnown,
+    /// It is not: an upgrade follows. No fixtures are let in either, since what they make the
+    /// migration do is not what an upgrade does.
+    OnDemand,
+    /// From each revision, whatever the specification says.
+    Each,
+}
+
+impl WayBack {
+    fn decide(self, plan: &mut Plan, said: bool) -> Result<()> {
+        let words = match (self, plan.rerun) {
+            (Self::Each, _) => "--each goes the way back revision by revision",
+            (_, true) => "--rerun (dryRun.rerun) runs Alembic's data migrations a second time",
+            _ => "",
+        };
+        if !words.is_empty() {
+            match plan.tool.alembic() {
+                None => bail!("{words}, and this command is not Alembic's: leave it out"),
+                Some(alembic) if alembic.history().is_none() => bail!("{words}, but {NOT_KNOWN}"),
+                Some(_) => {}
+            }
+        }
+        match self {
+            Self::Each => (plan.each, plan.round_trip) = (true, true),
+            Self::WhereKnown if !said => plan.round_trip = plan.tool.has_way_back(),
+            Self::OnDemand | Self::WhereKnown => {}
+        }
+        Ok(())
+    }
+}
+
 fn prepare(
     arguments: &SpecificationArgs,
     printing: &PrintingArgs,
     listen: Option<SocketAddr>,
-    alone: bool,
+    way_back: WayBack,
 ) -> Result<Local> {
     if printing.show_values && printing.output != Format::Sql {
         bail!("--show-values is for scripts only: add --output sql");
     }
     let specification = arguments.read(listen.is_some())?;
-    if !alone && !specification.spec.fixtures().is_empty() {
+    if way_back == WayBack::OnDemand && !specification.spec.fixtures().is_empty() {
         bail!(
             "dryRun.fixtures are for `drydock rehearse`: with rows in the database that are none of \
              its own a dry run does not predict the upgrade. Rehearse with them, and `run` without"
@@ -242,9 +293,8 @@ fn prepare(
     plan.show_rows = printing.show_rows;
     plan.show_values = printing.show_values;
     let said = specification.spec.dry_run.as_ref();
-    if said.and_then(|dry_run| dry_run.round_trip).is_none() {
-        plan.round_trip = alone && plan.tool.has_way_back();
-    }
+    let said = said.and_then(|dry_run| dry_run.round_trip).is_some();
+    way_back.decide(&mut plan, said)?;
     if let Some(word) = naming(&plan.tool.command(), text.as_deref(), &target) {
         bail!(
             "the command itself names the database ({word}), so it would go around the rehearsal: \

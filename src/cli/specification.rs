@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::api::{self, AlembicSpec, Bytes, CommandSpec, Deniable, Duration, MigrationSpec};
+use crate::api::{self, AlembicSpec, Bytes, CommandSpec, Deniable, Duration, MigrationSpec, Rerun};
 
 /// What is to be rehearsed, shared by `rehearse` and `run`.
 #[derive(Debug, Args)]
@@ -45,6 +45,9 @@ pub(super) struct SpecificationArgs {
     /// Rehearse the upgrade alone
     #[arg(long, help_heading = "Round trip")]
     no_round_trip: bool,
+    /// Run each pending data migration a second time, and compare the rows (Alembic)
+    #[arg(long, help_heading = "Round trip")]
+    rerun: bool,
     /// Fail on this finding of the round trip, e.g. DowngradeLeftovers; repeatable
     #[arg(long, value_name = "FINDING", value_parser = deniable, help_heading = "Round trip")]
     deny: Vec<Deniable>,
@@ -119,6 +122,9 @@ impl SpecificationArgs {
             (false, false) => None,
         };
         dry_run.round_trip = wanted.or(dry_run.round_trip);
+        if self.rerun {
+            dry_run.rerun = Some(Rerun::Pending);
+        }
         dry_run.deny.extend(&self.deny);
         spec.dry_run = Some(dry_run);
         if self.lock_timeout.is_some() {

@@ -130,19 +130,29 @@ impl Before {
     /// # Errors
     /// When that does not fit what was read before.
     pub fn predict(&self, foreseen: Foreseen) -> Result<Prediction, Said> {
-        let after = foreseen
-            .later
-            .onto(&self.snapshot, &self.mark)
-            .map_err(|error| asking("read the predicted schema", &error))?;
+        let during = foreseen.during;
+        let versions = foreseen.versions.clone();
+        let after = self.whole(foreseen)?;
         Ok(Prediction {
             before: self.state.clone(),
             predicted: State {
                 fingerprint: Fingerprint::of(&after.scoped(Scope::Schema)),
-                versions: foreseen.versions,
+                versions,
             },
             difference: Difference::between(&self.snapshot, &after),
-            during: foreseen.during,
+            during,
         })
+    }
+
+    /// The whole catalogue as it was inside the rehearsal.
+    ///
+    /// # Errors
+    /// When what was read does not fit what was read before.
+    pub fn whole(&self, foreseen: Foreseen) -> Result<Snapshot, Said> {
+        foreseen
+            .later
+            .onto(&self.snapshot, &self.mark)
+            .map_err(|error| asking("read the predicted schema", &error))
     }
 }
 

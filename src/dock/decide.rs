@@ -1,6 +1,7 @@
 //! From everything that was recorded to one verdict and one sentence.
 
 mod dry_run;
+pub(super) mod legs;
 pub(super) mod round_trip;
 mod standing;
 mod upgrade;

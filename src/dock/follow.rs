@@ -147,7 +147,7 @@ impl Stage<'_> {
         let deadline = holding.deadline();
         let stopped = course.stop.is_some();
         let reading = async {
-            if self.plan.round_trip {
+            if self.plan.goes_on() {
                 course.touched = rows::written(&mut asker).await.unwrap_or_default();
             }
             course.foreseen = Some(before.foresee(&mut asker).await?);

@@ -8,8 +8,9 @@ use super::link::{How, Sidecar, Start};
 use super::record::DryRun;
 use super::rehearse::Stage;
 use super::revisions::NOT_KNOWN;
+use super::round_trip::Line;
 use super::tool::Tool;
-use super::tool::alembic::{Alembic, Heard, Seen, judge};
+use super::tool::alembic::{Alembic, Heard, Seen, in_line, judge};
 use crate::report::{Revisions, Severity};
 
 /// How long Alembic may take to read its files.
@@ -17,32 +18,38 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Stage<'_> {
     /// Asks for the history, and judges it with what the rehearsal has seen of the database. Gives
-    /// the link back for the next command.
+    /// the link back for the next command, and the pending revisions in order.
     pub(super) async fn inspect(
         &self,
         before: &Before,
         record: &mut DryRun,
         link: Sidecar,
-    ) -> Option<Sidecar> {
+    ) -> (Option<Sidecar>, Line) {
         let Tool::Alembic(alembic) = &self.plan.tool else {
-            return Some(link);
+            let reason = "the revisions of this tool are not known; they are of Alembic";
+            return (Some(link), Err(reason.to_owned()));
         };
         let Some(command) = alembic.history() else {
             record.revisions = Some(Revisions::not_looked_at(NOT_KNOWN));
-            return Some(link);
+            return (Some(link), Err(NOT_KNOWN.to_owned()));
         };
         let (heard, link) = self.hear(command, link).await;
         let Some(heard) = heard else {
-            record.revisions = Some(Revisions::not_looked_at(
-                "Alembic did not say what revisions it has before it was ended",
-            ));
-            return link;
+            let reason = "Alembic did not say what revisions it has before it was ended";
+            record.revisions = Some(Revisions::not_looked_at(reason));
+            return (link, Err(reason.to_owned()));
         };
-        self.judge(alembic, before, record, &heard);
-        link
+        let revisions = self.judge(alembic, before, record, &heard);
+        (link, in_line(&heard.output, revisions))
     }
 
-    fn judge(&self, alembic: &Alembic, before: &Before, record: &mut DryRun, heard: &Heard) {
+    fn judge<'a>(
+        &self,
+        alembic: &Alembic,
+        before: &Before,
+        record: &'a mut DryRun,
+        heard: &Heard,
+    ) -> &'a Revisions {
         let seen = Seen {
             before: &before.state.versions,
             after: record
@@ -61,8 +68,8 @@ impl Stage<'_> {
         for finding in findings.iter_mut().filter(|_| passed) {
             finding.severity = finding.severity.min(Severity::Warning);
         }
-        record.revisions = Some(revisions);
         record.findings.extend(findings);
+        record.revisions.insert(revisions)
     }
 
     /// Runs a command that needs no database and is given none.

@@ -17,6 +17,10 @@ pub struct Plan {
     pub budgets: Budgets,
     /// Whether the way back is gone, in a second transaction.
     pub round_trip: bool,
+    /// Whether the way back is gone revision by revision; never in the cluster.
+    pub each: bool,
+    /// Whether data migrations are run a second time.
+    pub rerun: bool,
     /// Findings that are not let through, by code.
     pub deny: Vec<String>,
     /// `lock_timeout` of the real upgrade; the rehearsal's when `None`.
@@ -73,6 +77,8 @@ impl Plan {
                 assertion: spec.assertion_budget(),
             },
             round_trip: spec.round_trip(),
+            each: false,
+            rerun: spec.rerun(),
             deny: spec.denied().iter().map(ToString::to_string).collect(),
             upgrade_lock_timeout: spec.lock_timeout(),
             substitute_below: spec.substitute_below(),
@@ -81,6 +87,14 @@ impl Plan {
             show_rows: false,
             show_values: false,
         }
+    }
+}
+
+impl Plan {
+    /// Whether there is something to do in a second transaction.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.round_trip || self.rerun
     }
 }
 

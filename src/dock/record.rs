@@ -185,10 +185,7 @@ impl SecondTransaction {
             bypass: false,
             report: RoundTrip {
                 cut: Some(reason),
-                steps: Vec::new(),
-                left: crate::schema::Difference::default(),
-                compared: Vec::new(),
-                millis: 0,
+                ..RoundTrip::default()
             },
             findings: Vec::new(),
             interrupted: false,

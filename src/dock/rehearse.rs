@@ -11,6 +11,7 @@ use super::link::Sidecar;
 use super::moment;
 use super::plan::Plan;
 use super::record::{DryRun, Run, Said};
+use super::round_trip::Known;
 use super::timeouts;
 use crate::postgres::dialect::Dialect;
 use crate::postgres::identity::Warning;
@@ -67,16 +68,21 @@ impl Stage<'_> {
             link,
             touched,
         } = self.follow(lease, &before, holding, audience).await;
-        let link = match link {
+        let (link, line) = match link {
             Some(link) if !record.interrupted => self.inspect(&before, &mut record, link).await,
-            _ => None,
+            _ => (None, Ok(Vec::new())),
         };
         if let (Some(link), Some(prediction)) = (link, &record.prediction)
-            && self.plan.round_trip
+            && self.plan.goes_on()
             && record.may_go_on()
         {
+            let known = Known {
+                first: prediction,
+                touched: &touched,
+                line: &line,
+            };
             let second = self
-                .round_trip(lease, &mut before, prediction, &touched, link, keep)
+                .second_transaction(lease, &mut before, &known, link, keep)
                 .await;
             record.interrupted |= second.interrupted;
             if second.lost {

@@ -1,65 +1,86 @@
 //! The second transaction of a dry run: upgrade, look at the models, upgrade once more, back, compare
-//! with before, and forth again.
+//! with before, and forth again; or that for each revision, and data migrations twice.
 //!
 //! Nothing of it is done in the first transaction: locks are held to the end of one, and the verdict
 //! must not wait for what is good to know.
+
+mod legs;
+mod walk;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use super::before::{Before, Foreseen};
-use super::command::Command;
 use super::console::Step;
-use super::decide::round_trip::{Compared, Walked, findings, left, way_back};
+use super::decide::legs::{self as decide_legs, Tried};
+use super::decide::round_trip::{Compared, Walked, findings, info, left, made, way_back};
 use super::holding::{Ground, Holding, Stop};
 use super::lease::Lease;
-use super::link::{How, Sidecar};
+use super::link::Sidecar;
 use super::record::{Said, SecondTransaction};
 use super::rehearse::Stage;
 use super::rows::{self, Sums};
 use super::tool::Tool;
+use super::tool::alembic::Pending;
 use crate::report::{Prediction, RoundTrip, StepName, TripStep};
+use legs::Legs;
+use walk::{Cut, Walk};
 
-/// A step that was taken, and what the database looked like behind it.
-struct Taken {
-    step: TripStep,
-    foreseen: Option<Foreseen>,
+/// Why there is no way back.
+const NOT_KNOWN: &str = "it is not known how Alembic is called behind this command; say so in \
+                         alembic.command";
+
+/// The pending revisions in order, or why they have none.
+pub(super) type Line = Result<Vec<Pending>, String>;
+
+/// What the first transaction has shown.
+pub(super) struct Known<'a> {
+    /// What it predicted.
+    pub(super) first: &'a Prediction,
+    /// The tables whose rows it wrote.
+    pub(super) touched: &'a [String],
+    /// The revisions that it ran.
+    pub(super) line: &'a Line,
 }
 
 /// Where a walk leads.
-struct Route {
-    /// Back to where the database stood.
-    back: Vec<String>,
+struct Route<'a> {
+    /// One revision after the other.
+    legs: Option<Legs<'a>>,
+    /// What is run for all of them together, once they are applied.
+    steps: Vec<(StepName, Vec<String>)>,
     /// Tables whose rows are compared.
-    tables: Vec<String>,
+    tables: &'a [String],
 }
 
 /// What a walk comes to.
 #[derive(Default)]
-struct Walk {
-    taken: Vec<Taken>,
+struct Taken {
+    tried: Vec<Tried>,
+    steps: Vec<(TripStep, Option<Foreseen>)>,
     rows: (Sums, Sums),
-    stop: Option<Stop>,
-    cut: Option<String>,
 }
 
 impl Stage<'_> {
-    /// Goes there and back in a rehearsal of its own. `first` is what the first one predicted,
-    /// `touched` the tables whose rows it wrote; `keep` is handed the state before, with who holds
-    /// the second transaction.
-    pub(super) async fn round_trip(
+    /// Goes there and back in a rehearsal of its own. `keep` is handed the state before, with who
+    /// holds the second transaction.
+    pub(super) async fn second_transaction(
         &self,
         lease: &Lease,
         before: &mut Before,
-        first: &Prediction,
-        touched: &[String],
+        known: &Known<'_>,
         link: Sidecar,
         keep: impl Fn(&Before) -> Result<(), Said>,
     ) -> SecondTransaction {
         self.console.step(Step::RoundTrip);
         let began = Instant::now();
-        let back = match way_back(&self.plan.tool, &before.state) {
-            Ok(back) => back,
+        let first = known.first;
+        let mut tables = rows::changed(&first.difference);
+        tables.extend(known.touched.iter().cloned());
+        tables.retain(|name| !first.predicted.versions.contains_key(name));
+        let state = before.state.clone();
+        let route = match self.route(known, &state, &tables) {
+            Ok(route) => route,
             Err(reason) => return SecondTransaction::not_done(reason),
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -73,44 +94,56 @@ impl Stage<'_> {
             Ok(()) => keep(before),
             Err(said) => Err(said),
         };
-        let mut walk = Walk::default();
-        match ready {
+        let mut taken = Taken::default();
+        let mut cut = match ready {
             Ok(()) => {
-                let mut tables = rows::changed(&first.difference);
-                tables.extend(touched.iter().cloned());
-                tables.retain(|name| !first.predicted.versions.contains_key(name));
-                let route = Route { back, tables };
-                walk = self.walk(lease, before, &mut holding, &route, link).await;
+                let asker = holding.asker();
+                let mut walk = Walk {
+                    stage: self,
+                    lease,
+                    before,
+                    holding: &mut holding,
+                    asker,
+                    link: Some(link),
+                };
+                walk.along(&route, &mut taken).await.err()
             }
-            Err(said) => walk.cut = Some(said.message),
-        }
+            Err(said) => Some(Cut::from(said)),
+        };
         let (rehearsal, guard) = holding.finish().await;
         // The locks are gone: now there is time to put it together.
         let mut walked = Vec::new();
-        for taken in walk.taken {
-            let after = taken.foreseen.map(|read| before.predict(read)).transpose();
-            match after {
-                Ok(after) => walked.push(Walked {
-                    step: taken.step,
-                    after,
-                }),
+        for (step, foreseen) in taken.steps {
+            match foreseen.map(|read| before.predict(read)).transpose() {
+                Ok(after) => walked.push(Walked { step, after }),
                 Err(said) => {
-                    walk.cut.get_or_insert(said.message);
+                    cut.get_or_insert(Cut::from(said));
                 }
             }
         }
         let compared = Compared {
-            before: walk.rows.0,
-            after: walk.rows.1,
+            before: taken.rows.0,
+            after: taken.rows.1,
         };
-        let found = findings(&before.state, first, &walked, &compared);
+        let mut found: Vec<_> = taken.tried.iter().flat_map(decide_legs::findings).collect();
+        found.extend(findings(&before.state, first, &walked, &compared));
+        if let (true, None, Err(reason)) = (self.plan.rerun, &route.legs, known.line) {
+            found.push(info(
+                "RerunNotDone",
+                &format!("no data migration was run a second time: {reason}"),
+            ));
+        }
+        let stop = cut.as_ref().and_then(|cut| cut.stop.as_ref());
         SecondTransaction {
-            interrupted: matches!(walk.stop, Some(Stop::Asked)),
-            lost: matches!(walk.stop, Some(Stop::Lease)),
+            interrupted: matches!(stop, Some(Stop::Asked)),
+            lost: matches!(stop, Some(Stop::Lease)),
             bypass: guard.bypass,
             findings: found,
             report: RoundTrip {
-                cut: walk.cut.or(guard.ended.map(|it| it.message)),
+                cut: cut
+                    .map(|cut| cut.reason)
+                    .or(guard.ended.map(|it| it.message)),
+                revisions: taken.tried.into_iter().map(|tried| tried.leg).collect(),
                 left: left(&before.state, first, &walked),
                 steps: walked.into_iter().map(|walked| walked.step).collect(),
                 compared: compared.after.into_keys().collect(),
@@ -120,111 +153,82 @@ impl Stage<'_> {
         }
     }
 
-    async fn walk(
-        &self,
-        lease: &Lease,
-        before: &Before,
-        holding: &mut Holding,
-        route: &Route,
-        mut link: Sidecar,
-    ) -> Walk {
-        let mut walk = Walk::default();
-        let mut asker = holding.asker();
-        let tables = &route.tables;
-        let mut again = Vec::new();
-        let put_in = tokio::select! {
-            done = self.insert_fixtures(before, &mut asker, &mut again) => done,
-            found = holding.watch(lease, self.console) => {
-                walk.cut = Some(why(&found, "fixtures"));
-                walk.stop = Some(found);
-                return walk;
-            }
+    /// What is to be done, or why nothing can be.
+    fn route<'a>(
+        &'a self,
+        known: &Known<'a>,
+        state: &crate::schema::State,
+        tables: &'a [String],
+    ) -> Result<Route<'a>, String> {
+        let plan = self.plan;
+        let first = known.first;
+        let legs = match (&plan.tool, known.line) {
+            _ if !plan.each && !plan.rerun => None,
+            (Tool::Alembic(alembic), Ok(line)) => Some(Legs {
+                alembic,
+                line,
+                tables,
+                versions: first.predicted.versions.keys().cloned().collect(),
+                made: made(state, first),
+            }),
+            (_, Err(reason)) if plan.each || !plan.round_trip => return Err(reason.clone()),
+            _ => None,
         };
-        if let Err(said) = put_in {
-            walk.cut = Some(said.message);
-            return walk;
+        let upgrade = plan.tool.command();
+        let mut steps = Vec::new();
+        if legs.is_none() {
+            steps.push((StepName::Upgrade, upgrade.clone()));
         }
-        holding.serve(self);
-        walk.rows.0 = rows::sums(&mut asker, tables).await.unwrap_or_default();
-        for (name, command) in self.steps(&route.back) {
-            let start = holding.start(self, command.clone());
-            let mut running = Command::start(link, start).await;
-            let found = tokio::select! {
-                _ = running.ended() => None,
-                found = holding.watch(lease, self.console) => Some(found),
-            };
-            if let Some(found) = found {
-                running.stop().await;
-                walk.cut = Some(why(&found, name.words()));
-                walk.stop = Some(found);
-                return walk;
-            }
-            let ended = running.ended().await;
-            link = running.over();
-            let well = ended.how == How::Exited { code: 0 };
-            let mut foreseen = None;
-            if well && name != StepName::ModelCheck && name != StepName::Upgrade {
-                let read = tokio::select! {
-                    read = before.foresee(&mut asker) => read,
-                    found = holding.watch(lease, self.console) => {
-                        walk.cut = Some(why(&found, name.words()));
-                        walk.stop = Some(found);
-                        return walk;
-                    }
-                };
-                match read {
-                    Ok(read) => foreseen = Some(read),
-                    Err(said) => walk.cut = Some(said.message),
-                }
-            }
-            if well && name == StepName::Downgrade {
-                walk.rows.1 = rows::sums(&mut asker, tables).await.unwrap_or_default();
-            }
-            let step = TripStep {
-                name,
-                command,
-                exit: match ended.how {
-                    How::Exited { code } => Some(code),
-                    _ => None,
-                },
-                millis: ended.millis,
-                output: if well { String::new() } else { ended.output },
-            };
-            walk.taken.push(Taken { step, foreseen });
-            if !well && name == StepName::Upgrade {
-                walk.cut = Some("the upgrade did not pass a second time".to_owned());
-            }
-            if walk.cut.is_some() || !well && name == StepName::Downgrade {
-                break;
-            }
+        if plan.round_trip {
+            let check = plan.tool.alembic().and_then(|alembic| alembic.check());
+            steps.extend(check.map(|check| (StepName::ModelCheck, check)));
+            steps.push((StepName::SecondUpgrade, upgrade.clone()));
         }
-        walk
-    }
-
-    /// The commands, in order.
-    fn steps(&self, back: &[String]) -> Vec<(StepName, Vec<String>)> {
-        let upgrade = self.plan.tool.command();
-        let check = match &self.plan.tool {
-            Tool::Alembic(alembic) => alembic.check(),
-            Tool::Generic(_) => None,
-        };
-        let mut steps = vec![(StepName::Upgrade, upgrade.clone())];
-        steps.extend(check.map(|check| (StepName::ModelCheck, check)));
-        steps.push((StepName::SecondUpgrade, upgrade.clone()));
-        steps.push((StepName::Downgrade, back.to_vec()));
-        steps.push((StepName::UpgradeAgain, upgrade));
-        steps
+        // Revision by revision the way back has been gone already.
+        if plan.round_trip && !plan.each {
+            steps.push((StepName::Downgrade, way_back(&plan.tool, state)?));
+            steps.push((StepName::UpgradeAgain, upgrade));
+        }
+        Ok(Route {
+            legs,
+            steps,
+            tables,
+        })
     }
 }
 
-/// Why a walk ended on the way.
-fn why(stop: &Stop, step: &str) -> String {
-    match stop {
-        Stop::Guard(said) => format!("ended during the {step}: {}", said.message),
-        Stop::Rehearsal => format!("the second rehearsal ended by itself during the {step}"),
-        Stop::Lease => {
-            format!("the connection that holds drydock's lock was lost during the {step}")
+impl Walk<'_> {
+    async fn along(&mut self, route: &Route<'_>, taken: &mut Taken) -> Result<(), Cut> {
+        self.fixtures().await?;
+        self.holding.serve(self.stage);
+        taken.rows.0 = self.sums(StepName::Upgrade, route.tables).await?;
+        if let Some(legs) = &route.legs {
+            self.legs(legs, &mut taken.tried).await?;
         }
-        Stop::Asked => format!("stopped during the {step}"),
+        for (name, command) in &route.steps {
+            let name = *name;
+            let step = self.run(name, command.clone()).await?;
+            let well = step.exit == Some(0);
+            taken.steps.push((step, None));
+            if !well && name == StepName::Upgrade {
+                return Err(Cut::because("the upgrade did not pass a second time"));
+            }
+            if well && name != StepName::ModelCheck && name != StepName::Upgrade {
+                let (mut asker, before) = (self.asker.clone(), self.before);
+                let read = self
+                    .watched(name.words(), before.foresee(&mut asker))
+                    .await??;
+                if let Some((_, foreseen)) = taken.steps.last_mut() {
+                    *foreseen = Some(read);
+                }
+            }
+            if name == StepName::Downgrade {
+                if !well {
+                    break;
+                }
+                taken.rows.1 = self.sums(name, route.tables).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -24,6 +24,39 @@ pub(super) async fn written(asker: &mut impl Ask) -> Result<Vec<String>, AskErro
         .collect())
 }
 
+/// How many rows a transaction has inserted, updated and deleted, by table: undone ones, too.
+pub(super) type Counts = BTreeMap<String, String>;
+
+/// The counts of the transaction of `asker`, but for tables of these qualified names.
+pub(super) async fn counts(asker: &mut impl Ask, without: &[String]) -> Result<Counts, AskError> {
+    let without: Vec<String> = without.iter().map(|name| literal(name)).collect();
+    let sql = format!(
+        "SELECT relid::pg_catalog.regclass::text, \
+         pg_catalog.concat_ws(' ', n_tup_ins, n_tup_upd, n_tup_del) \
+         FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 \
+         AND pg_catalog.format('%I.%I', schemaname, relname) <> ALL (ARRAY[{}]::text[])",
+        without.join(", ")
+    );
+    Ok(asker
+        .ask(&sql)
+        .await?
+        .into_iter()
+        .filter_map(|row| match <[_; 2]>::try_from(row) {
+            Ok([Some(name), Some(count)]) => Some((name, count)),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The tables into which something was written between the two.
+pub(super) fn moved(before: &Counts, after: &Counts) -> Vec<String> {
+    after
+        .iter()
+        .filter(|(table, count)| before.get(*table) != Some(count))
+        .map(|(table, _)| table.clone())
+        .collect()
+}
+
 /// The tables whose columns a difference changes or takes away.
 pub(super) fn changed(difference: &Difference) -> Vec<String> {
     let mut tables = Vec::new();

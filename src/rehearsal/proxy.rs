@@ -26,7 +26,7 @@ use crate::postgres::url::{Password, Target};
 use crate::report::{Finding, RunId, Statement};
 use crate::verdict::{Environment, Verdict};
 
-use super::transaction::{Ending, Transaction};
+use super::transaction::{Ending, Place, Transaction};
 pub use super::transaction::{Examination, Examined, NotExamined};
 use listener::Arrival;
 use recorder::{Recorded, Recorder};
@@ -274,6 +274,33 @@ impl Asker {
         let (sender, receiver) = oneshot::channel();
         self.requests
             .send(Request::Examine(examination, sender))
+            .await
+            .map_err(|_| AskError::Lost(None))?;
+        receiver.await.map_err(|_| AskError::Lost(None))
+    }
+
+    /// Sets the place to which [`Asker::undo`] leads, once every client is gone: after that, what
+    /// commands do can be undone although they commit. It takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// When the rehearsal is over.
+    pub async fn set_place(&self) -> Result<(), AskError> {
+        self.place(Place::Set).await
+    }
+
+    /// Undoes all that was done since [`Asker::set_place`], locks included, once every client is
+    /// gone. The place is no more then.
+    ///
+    /// # Errors
+    /// When the rehearsal is over.
+    pub async fn undo(&self) -> Result<(), AskError> {
+        self.place(Place::Return).await
+    }
+
+    async fn place(&self, place: Place) -> Result<(), AskError> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests
+            .send(Request::Place(place, sender))
             .await
             .map_err(|_| AskError::Lost(None))?;
         receiver.await.map_err(|_| AskError::Lost(None))

@@ -63,6 +63,7 @@ mod frozen_time;
 mod hearing;
 mod insertion;
 mod order;
+mod places;
 mod query;
 mod questions;
 mod reading;
@@ -86,8 +87,8 @@ use bytes::BytesMut;
 pub use control::{Control, Names, Savepoint};
 pub use ending::Ending;
 pub use event::{
-    Answer, ClientId, Event, Examination, Examined, NotExamined, Note, Outlet, Output, Question,
-    Surroundings, Welcome,
+    Answer, ClientId, Event, Examination, Examined, NotExamined, Note, Outlet, Output, Place,
+    Question, Surroundings, Welcome,
 };
 pub use replies::StatementId;
 
@@ -146,6 +147,8 @@ pub struct Transaction<S> {
     questions: VecDeque<(Question, String)>,
     examinations: VecDeque<(Question, Examination)>,
     insertions: VecDeque<(Question, String)>,
+    places: VecDeque<(Question, Place)>,
+    place_is_set: bool,
     /// Whose settings and prepared statements the upstream session has.
     holder: Option<ClientId>,
     /// Who is being served.
@@ -183,6 +186,8 @@ impl<S: Surroundings> Transaction<S> {
             questions: VecDeque::new(),
             examinations: VecDeque::new(),
             insertions: VecDeque::new(),
+            places: VecDeque::new(),
+            place_is_set: false,
             holder: None,
             current: None,
             unit: Unit::default(),

@@ -2,15 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Leg;
 use crate::schema::Difference;
 
 /// The second transaction of a dry run. It begins where the first one began, and is rolled back too.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoundTrip {
     /// Why it did not come to its end; `None` when it did. The verdict stands all the same.
     pub cut: Option<String>,
-    /// What was run, in order.
+    /// The pending revisions one by one, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<Leg>,
+    /// What was run for all of them together, in order.
     pub steps: Vec<TripStep>,
     /// What the downgrade left different from before.
     pub left: Difference,
@@ -52,6 +56,10 @@ pub enum StepName {
     Downgrade,
     /// The upgrade behind the downgrade.
     UpgradeAgain,
+    /// Writing the revision before into the version table, so that the upgrade runs again.
+    StampBack,
+    /// The same upgrade on what it has already changed.
+    Rerun,
 }
 
 impl StepName {
@@ -64,6 +72,8 @@ impl StepName {
             Self::SecondUpgrade => "second upgrade",
             Self::Downgrade => "downgrade",
             Self::UpgradeAgain => "upgrade again",
+            Self::StampBack => "stamp back",
+            Self::Rerun => "second run",
         }
     }
 }

@@ -223,11 +223,20 @@ impl Server {
 
     /// A new, empty database.
     pub fn database(&self) -> Database<'_> {
+        self.create("")
+    }
+
+    /// A new database with all that is in another one, to which nobody may be connected.
+    pub fn copy_of(&self, other: &Database<'_>) -> Database<'_> {
+        self.create(&format!("TEMPLATE {}", other.name))
+    }
+
+    fn create(&self, how: &str) -> Database<'_> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
         psql(
             &self.socket_url("postgres"),
-            &format!("CREATE DATABASE {name}"),
+            &format!("CREATE DATABASE {name} {how}"),
         );
         Database {
             server: self,

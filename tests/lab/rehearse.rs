@@ -61,6 +61,18 @@ impl Rehearsed {
         self.rehearsal.upstream().pid
     }
 
+    /// Sets the place to which `undo` leads.
+    pub(crate) fn set_place(&self) {
+        let asker = self.rehearsal.asker();
+        self.runtime.block_on(asker.set_place()).unwrap();
+    }
+
+    /// Undoes what was done since.
+    pub(crate) fn undo(&self) {
+        let asker = self.rehearsal.asker();
+        self.runtime.block_on(asker.undo()).unwrap();
+    }
+
     /// Rolls back.
     pub(crate) fn finish(self) -> Record {
         self.runtime.block_on(self.rehearsal.finish())

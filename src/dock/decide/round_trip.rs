@@ -68,26 +68,37 @@ pub(in crate::dock) fn way_back(tool: &Tool, state: &State) -> Result<Vec<String
 
 /// What the downgrade left, version tables aside that the upgrade made: no tool takes them away.
 pub(in crate::dock) fn left(before: &State, first: &Prediction, walked: &[Walked]) -> Difference {
-    let made: Vec<&String> = first
-        .predicted
-        .versions
-        .keys()
-        .filter(|name| !before.versions.contains_key(*name))
-        .collect();
+    let made = made(before, first);
     walked
         .iter()
         .find(|walked| walked.step.name == StepName::Downgrade)
         .and_then(|walked| walked.after.as_ref())
         .map(|after| {
-            after.difference.only(|id, change| {
-                !made.iter().any(|name| id.identity.starts_with(*name)) && !is_place(id, change)
-            })
+            after
+                .difference
+                .only(|id, change| !is_made(&made, id) && !is_place(id, change))
         })
         .unwrap_or_default()
 }
 
+/// The version tables that the upgrade makes.
+pub(in crate::dock) fn made<'a>(before: &State, first: &'a Prediction) -> Vec<&'a str> {
+    first
+        .predicted
+        .versions
+        .keys()
+        .filter(|name| !before.versions.contains_key(*name))
+        .map(String::as_str)
+        .collect()
+}
+
+/// Whether an object is of one of these tables.
+pub(in crate::dock) fn is_made(tables: &[&str], id: &ObjectId) -> bool {
+    tables.iter().any(|name| id.identity.starts_with(name))
+}
+
 /// A column that was dropped and added again stands at the end.
-fn is_place(id: &ObjectId, change: &Change) -> bool {
+pub(in crate::dock) fn is_place(id: &ObjectId, change: &Change) -> bool {
     let Change::Altered { before, after } = change else {
         return false;
     };
@@ -110,7 +121,7 @@ pub(in crate::dock) fn findings(
     for Walked { step, after } in walked {
         let well = step.exit == Some(0);
         match step.name {
-            StepName::Upgrade => {}
+            StepName::Upgrade | StepName::StampBack | StepName::Rerun => {}
             StepName::ModelCheck => found.extend(models(step)),
             StepName::SecondUpgrade if !well => found.push(finding(
                 "SecondUpgradeFailed",
@@ -145,6 +156,25 @@ fn downgrade(
     step: &TripStep,
     rows: &Compared,
 ) -> Vec<Finding> {
+    let lost: Vec<&str> = rows
+        .before
+        .iter()
+        .filter(|(table, sum)| rows.after.get(*table) != Some(sum))
+        .map(|(table, _)| table.as_str())
+        .collect();
+    let made = first
+        .difference
+        .only(|id, _| !is_made(&made(before, first), id));
+    back(step, &made, &left(before, first, walked), &lost)
+}
+
+/// What a way back shows: how it ended, what of `made` it `left`, and tables that have `lost` rows.
+pub(super) fn back(
+    step: &TripStep,
+    made: &Difference,
+    left: &Difference,
+    lost: &[&str],
+) -> Vec<Finding> {
     if step.exit != Some(0) {
         let (code, text) = if step.output.contains("NotImplementedError") {
             (
@@ -157,11 +187,9 @@ fn downgrade(
         return vec![finding(code, text)];
     }
     let mut found = Vec::new();
-    let left = left(before, first, walked);
     let stub = !left.is_empty()
-        && first.difference.iter().all(|(id, change)| {
-            left.iter().any(|other| other == (id, change)) || is_made(before, first, id)
-        });
+        && !made.is_empty()
+        && made.iter().all(|it| left.iter().any(|other| other == it));
     if stub {
         found.push(finding(
             "StubDowngrade",
@@ -170,15 +198,9 @@ fn downgrade(
     } else if !left.is_empty() {
         found.push(finding(
             "DowngradeLeftovers",
-            &format!("the downgrade leaves something behind: {}", names(&left)),
+            &format!("the downgrade leaves something behind: {}", names(left)),
         ));
     }
-    let lost: Vec<&str> = rows
-        .before
-        .iter()
-        .filter(|(table, sum)| rows.after.get(*table) != Some(sum))
-        .map(|(table, _)| table.as_str())
-        .collect();
     if !lost.is_empty() && !stub {
         found.push(finding(
             "DowngradeLostData",
@@ -189,14 +211,6 @@ fn downgrade(
         ));
     }
     found
-}
-
-fn is_made(before: &State, first: &Prediction, id: &ObjectId) -> bool {
-    first
-        .predicted
-        .versions
-        .keys()
-        .any(|name| !before.versions.contains_key(name) && id.identity.starts_with(name))
 }
 
 /// What `alembic check` says (Alembic's own words, from its `command.check` and `context`).
@@ -254,7 +268,7 @@ fn same(code: &str, text: &str, first: &Prediction, after: Option<&Prediction>) 
     })
 }
 
-fn names(difference: &Difference) -> String {
+pub(super) fn names(difference: &Difference) -> String {
     let mut names: Vec<String> = difference
         .iter()
         .take(NAMED)
@@ -266,7 +280,7 @@ fn names(difference: &Difference) -> String {
     names.join(", ")
 }
 
-fn finding(code: &str, message: &str) -> Finding {
+pub(super) fn finding(code: &str, message: &str) -> Finding {
     Finding {
         code: code.to_owned(),
         severity: Severity::Warning,
@@ -275,7 +289,7 @@ fn finding(code: &str, message: &str) -> Finding {
     }
 }
 
-fn info(code: &str, message: &str) -> Finding {
+pub(in crate::dock) fn info(code: &str, message: &str) -> Finding {
     Finding {
         severity: Severity::Info,
         ..finding(code, message)

@@ -3,6 +3,7 @@
 mod file;
 mod history;
 mod judge;
+mod line;
 mod trouble;
 mod versions;
 mod words;
@@ -10,6 +11,7 @@ mod words;
 pub use file::{Lack, calls_itself, is_for_several_databases, lack};
 pub use history::{Revision, Revisions};
 pub use judge::{Heard, Seen, judge};
+pub use line::{Pending, in_line};
 
 /// The preset's settings, or a command that the user wrote out whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,12 @@ impl Alembic {
     #[must_use]
     pub fn history(&self) -> Option<Vec<String>> {
         self.other(&["history", "--verbose"])
+    }
+
+    /// Brings the database to a revision.
+    #[must_use]
+    pub fn upgrade(&self, revision: &str) -> Option<Vec<String>> {
+        self.other(&["upgrade", revision])
     }
 
     /// Takes the database back to a revision, or by `-1`.
@@ -155,6 +163,7 @@ mod tests {
         ] {
             let whole = |rest: &str| Some(words(&format!("uv run alembic -x a=b {rest}")));
             assert_eq!(alembic.history(), whole("history --verbose"));
+            assert_eq!(alembic.upgrade("ae10"), whole("upgrade ae10"));
             assert_eq!(alembic.downgrade("-1"), whole("downgrade -1"));
             assert_eq!(alembic.check(), whole("check"));
             assert_eq!(alembic.stamp("ae10"), whole("stamp ae10"));

@@ -23,8 +23,8 @@ use super::lookout;
 use super::recorder::Recorder;
 use crate::postgres::connect::Stream;
 use crate::rehearsal::transaction::{
-    Answer, ClientId, Event, Examination, Examined, NotExamined, Output, Question, Surroundings,
-    Welcome,
+    Answer, ClientId, Event, Examination, Examined, NotExamined, Output, Place, Question,
+    Surroundings, Welcome,
 };
 use crate::rehearsal::wire::FrameDecoder;
 
@@ -46,6 +46,8 @@ pub(super) enum Request {
     Examine(Examination, oneshot::Sender<Result<Examined, NotExamined>>),
     /// Rows of the user's, to be put in.
     Insert(String, oneshot::Sender<Result<Examined, NotExamined>>),
+    /// The place to which commands can be undone.
+    Place(Place, oneshot::Sender<()>),
     /// The end.
     Finish,
 }
@@ -60,6 +62,7 @@ pub(super) struct Sockets {
     cancel: Box<dyn Fn() + Send>,
     questions: BTreeMap<Question, oneshot::Sender<Answer>>,
     examinations: BTreeMap<Question, oneshot::Sender<Result<Examined, NotExamined>>>,
+    places: BTreeMap<Question, oneshot::Sender<()>>,
     ready: VecDeque<Event>,
     patience: Patience,
     recorder: Recorder,
@@ -117,6 +120,7 @@ impl Sockets {
             cancel,
             questions: BTreeMap::new(),
             examinations: BTreeMap::new(),
+            places: BTreeMap::new(),
             ready: VecDeque::new(),
             patience: Patience {
                 limit: patience,
@@ -172,6 +176,11 @@ impl Sockets {
         for (question, answer) in output.examined.drain(..) {
             if let Some(asker) = self.examinations.remove(&question) {
                 let _ = asker.send(answer);
+            }
+        }
+        for question in output.placed.drain(..) {
+            if let Some(asker) = self.places.remove(&question) {
+                let _ = asker.send(());
             }
         }
     }
@@ -338,6 +347,12 @@ impl Sockets {
                 let question = Question(self.last_question);
                 self.examinations.insert(question, asker);
                 Event::Insert(question, sql)
+            }
+            Some(Request::Place(place, asker)) => {
+                self.last_question += 1;
+                let question = Question(self.last_question);
+                self.places.insert(question, asker);
+                Event::Place(question, place)
             }
             // Whoever opened the rehearsal is gone: nobody is left to finish it.
             Some(Request::Finish) | None => Event::Finish,

@@ -35,6 +35,8 @@ pub enum Savepoint {
     Virtual,
     /// One of our own inside a virtual transaction, for a question that is expected to fail.
     Inner,
+    /// One of our own below the virtual transaction, to which the commands so far can be undone.
+    Place,
     /// One of the client's, by the name as the server understands it (already folded).
     Client(Vec<u8>),
 }
@@ -94,6 +96,7 @@ impl Names {
         match savepoint {
             Savepoint::Virtual => self.token.clone().into_bytes(),
             Savepoint::Inner => self.statement("inner"),
+            Savepoint::Place => self.statement("place"),
             Savepoint::Client(name) => name.clone(),
         }
     }

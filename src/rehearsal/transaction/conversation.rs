@@ -280,6 +280,7 @@ impl<S: Surroundings> Transaction<S> {
                 self.examinations.push_back((question, examination));
             }
             Event::Insert(question, sql) => self.insertions.push_back((question, sql)),
+            Event::Place(question, place) => self.places.push_back((question, place)),
             Event::Impatient => self.impatient = true,
             Event::Finish => {
                 self.finishing = true;

@@ -39,6 +39,8 @@ pub enum Event {
     Examine(Question, Examination),
     /// Rows of the user's, to be put in before the first client comes.
     Insert(Question, String),
+    /// The place to which commands can be undone, once every client is gone.
+    Place(Question, Place),
     /// Somebody has been waiting for its turn for long, while the client whose turn it is was
     /// silent.
     Impatient,
@@ -71,6 +73,15 @@ pub struct Examination {
     pub sql: String,
     /// Its `statement_timeout`.
     pub budget_millis: u64,
+}
+
+/// What is done with the place in the transaction to which commands can be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is set here.
+    Set,
+    /// All that came behind it is undone.
+    Return,
 }
 
 /// What an examination found.
@@ -112,6 +123,8 @@ pub struct Output {
     pub answers: Vec<(Question, Answer)>,
     /// Answers to the user's, and whether their rows are in.
     pub examined: Vec<(Question, Result<Examined, NotExamined>)>,
+    /// Orders about the place that were carried out.
+    pub placed: Vec<Question>,
 }
 
 /// Where the core writes for one client.

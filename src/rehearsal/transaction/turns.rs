@@ -30,6 +30,8 @@ impl<S: Surroundings> Transaction<S> {
                 self.examine(question, &examination).await?;
             } else if let Some((question, sql)) = self.next_insertion() {
                 self.insert(question, &sql).await?;
+            } else if let Some((question, place)) = self.next_place() {
+                self.place(question, place).await?;
             } else if self.finishing {
                 return self.finish().await;
             } else {
@@ -103,7 +105,8 @@ impl<S: Surroundings> Transaction<S> {
             let cell = rows.into_iter().flatten().flatten().next()?;
             cell.parse::<u32>().ok()
         });
-        let wrote = count.is_none_or(|count| count > self.opening.own_locks);
+        let own = self.opening.own_locks + u32::from(self.place_is_set);
+        let wrote = count.is_none_or(|count| count > own);
         if let Some(Client {
             state: Virtual::Open(open),
             ..

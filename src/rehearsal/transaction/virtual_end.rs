@@ -320,7 +320,8 @@ impl<S: Surroundings> Transaction<S> {
         let writers = row
             .get(3)
             .and_then(Option::as_deref)
-            .and_then(|count| count.parse::<u64>().ok());
+            .and_then(|count| count.parse::<u64>().ok())
+            .map(|count| count.saturating_sub(u64::from(self.place_is_set)));
         self.subtransactions += writers.unwrap_or(0);
         self.output.wrote |= writers.is_some_and(|count| count > 0);
         if !truth(1) && !truth(2) {

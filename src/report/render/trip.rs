@@ -2,13 +2,14 @@
 
 use super::outline::{Mark, Tone, printable};
 use crate::report::units::{count, millis};
-use crate::report::{RoundTrip, TripStep};
+use crate::report::{Leg, RoundTrip, TripStep};
 
 /// Lines of a step's output that help a reader.
 const OUTPUT_LINES: usize = 6;
 
 pub(super) fn round_trip(trip: &RoundTrip) -> Vec<Mark> {
-    let mut marks: Vec<Mark> = trip.steps.iter().flat_map(step).collect();
+    let mut marks: Vec<Mark> = trip.revisions.iter().flat_map(leg).collect();
+    marks.extend(trip.steps.iter().flat_map(|step| lines("", step)));
     if !trip.compared.is_empty() {
         marks.push(Mark {
             tone: Tone::Plain,
@@ -28,7 +29,42 @@ pub(super) fn round_trip(trip: &RoundTrip) -> Vec<Mark> {
     marks
 }
 
-fn step(step: &TripStep) -> Vec<Mark> {
+/// Those steps of a revision that ended well are one line.
+fn leg(leg: &Leg) -> Vec<Mark> {
+    let name = printable(&if leg.message.is_empty() {
+        format!("revision {}", leg.revision)
+    } else {
+        format!("revision {} ({})", leg.revision, leg.message)
+    });
+    let mut said: Vec<String> = leg
+        .steps
+        .iter()
+        .filter(|step| step.exit == Some(0))
+        .map(|step| format!("{} {}", step.name.words(), millis(step.millis)))
+        .collect();
+    let whole = said.len() == leg.steps.len() && leg.left.is_empty();
+    let changed = leg.rerun_changed.as_deref().unwrap_or_default();
+    if !changed.is_empty() {
+        said.push(format!(
+            "a second run changes {}",
+            printable(&changed.join(", "))
+        ));
+    }
+    let mut marks = vec![Mark {
+        tone: if whole && changed.is_empty() {
+            Tone::Good
+        } else {
+            Tone::Warning
+        },
+        text: format!("{name}: {}", said.join(", ")),
+    }];
+    for step in leg.steps.iter().filter(|step| step.exit != Some(0)) {
+        marks.extend(lines(&format!("{name}: "), step));
+    }
+    marks
+}
+
+fn lines(name: &str, step: &TripStep) -> Vec<Mark> {
     let (tone, end) = match step.exit {
         Some(0) => (Tone::Good, String::new()),
         Some(code) => (Tone::Warning, format!(", exit code {code}")),
@@ -36,7 +72,7 @@ fn step(step: &TripStep) -> Vec<Mark> {
     };
     let mut marks = vec![Mark {
         tone,
-        text: format!("{}: {}{end}", step.name.words(), millis(step.millis)),
+        text: format!("{name}{}: {}{end}", step.name.words(), millis(step.millis)),
     }];
     let lines: Vec<&str> = step.output.lines().collect();
     let from = lines.len().saturating_sub(OUTPUT_LINES);
@@ -45,4 +81,65 @@ fn step(step: &TripStep) -> Vec<Mark> {
         text: printable(line),
     }));
     marks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::StepName;
+
+    #[test]
+    fn a_revision_is_one_line_and_one_more_for_what_failed() {
+        let step = |name, exit, output: &str| TripStep {
+            name,
+            command: Vec::new(),
+            exit: Some(exit),
+            millis: 400,
+            output: output.to_owned(),
+        };
+        let trip = RoundTrip {
+            revisions: vec![
+                Leg {
+                    revision: "ae10".to_owned(),
+                    message: "a note".to_owned(),
+                    steps: vec![
+                        step(StepName::Upgrade, 0, ""),
+                        step(StepName::Downgrade, 0, ""),
+                        step(StepName::UpgradeAgain, 1, "relation exists"),
+                    ],
+                    ..Leg::default()
+                },
+                Leg {
+                    revision: "be20".to_owned(),
+                    steps: vec![step(StepName::Upgrade, 0, "")],
+                    rerun_changed: Some(vec!["orders".to_owned()]),
+                    ..Leg::default()
+                },
+            ],
+            ..RoundTrip::default()
+        };
+        let marks = round_trip(&trip);
+        let lines: Vec<_> = marks
+            .iter()
+            .map(|mark| (mark.tone, mark.text.as_str()))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                (
+                    Tone::Warning,
+                    "revision ae10 (a note): upgrade 400 ms, downgrade 400 ms"
+                ),
+                (
+                    Tone::Warning,
+                    "revision ae10 (a note): upgrade again: 400 ms, exit code 1"
+                ),
+                (Tone::Plain, "relation exists"),
+                (
+                    Tone::Warning,
+                    "revision be20: upgrade 400 ms, a second run changes orders"
+                ),
+            ]
+        );
+    }
 }

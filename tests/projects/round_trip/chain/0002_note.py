@@ -1,0 +1,14 @@
+"""a note"""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    op.execute("ALTER TABLE orders ADD COLUMN note text")
+
+
+def downgrade():
+    op.execute("ALTER TABLE orders DROP COLUMN note")
