@@ -21,9 +21,16 @@ use rstest::rstest;
 
 /// Alembic on the project, as one of its kinds, with words of its own.
 fn alembic(kind: &str, words: &[&str]) -> Vec<String> {
-    let mut command = vec![python::program("alembic")];
+    let (program, _) = python::warm_alembic();
+    let mut command = vec![program];
     command.extend(["-n".to_owned(), kind.to_owned()]);
     command.extend(words.iter().map(|word| (*word).to_owned()));
+    command
+}
+
+/// The same, started like anybody's.
+fn cold(mut command: Vec<String>) -> Vec<String> {
+    command[0] = python::program("alembic");
     command
 }
 
@@ -90,7 +97,7 @@ fn upgrade(database: &Database<'_>, kind: &str) {
         .args(&command[1..])
         .current_dir(python::project("round_trip"))
         .env("DATABASE_URL", &database.url)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs([python::warm_alembic().1])
         .status()
         .unwrap();
     assert!(done.success());
@@ -121,6 +128,7 @@ fn rehearse(database: &Database<'_>, flags: &[&str], command: &[String]) -> Done
     let mut program = drydock(&database.url);
     program
         .current_dir(python::project("round_trip"))
+        .envs([python::warm_alembic().1])
         .args(["rehearse", "-o", "json"])
         .args(flags);
     if !command.is_empty() {
@@ -244,7 +252,7 @@ fn the_models_are_compared_with_the_database(#[case] models: &str, #[case] code:
 #[test]
 fn the_first_upgrade_of_all_goes_back_to_nothing() {
     let database = empty();
-    let command = alembic("good", &["upgrade", "head"]);
+    let command = cold(alembic("good", &["upgrade", "head"]));
     let done = rehearse(&database, &[], &command).expect(0);
     let report = done.report();
     assert_eq!(codes(&report), ["NoModels"], "{done}");

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 /// A project's folder.
@@ -29,6 +30,33 @@ pub(crate) fn program(name: &str) -> String {
             .to_owned()
     });
     format!("{bin}/{name}")
+}
+
+/// Alembic without its start, for tests that run it ten times each: the program, and the variable in
+/// which it finds the process that has imported it already.
+pub(crate) fn warm_alembic() -> (String, (&'static str, String)) {
+    static SERVER: OnceLock<(Child, tempfile::TempDir)> = OnceLock::new();
+    let (_, socket) = SERVER.get_or_init(|| {
+        let socket = tempfile::tempdir().expect("a temporary folder");
+        let mut child = Command::new(program("python"))
+            .arg(folder().join("warm/server.py"))
+            .arg(socket.path().join("socket"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            // It ends with this process, which holds the other end.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tests/projects/warm/server.py");
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut ready)
+            .expect("its first line");
+        assert_eq!(ready, "ready\n");
+        (child, socket)
+    });
+    let address = socket.path().join("socket").display().to_string();
+    let program = folder().join("warm/alembic").display().to_string();
+    (program, ("WARM_ALEMBIC", address))
 }
 
 fn folder() -> PathBuf {
