@@ -18,6 +18,7 @@ mod round_trip;
 mod statement;
 mod summary;
 pub mod units;
+mod violation;
 mod witnessed;
 
 pub use assertion::{Assertion, AssertionOutcome};
@@ -31,4 +32,5 @@ pub use revisions::{Revision, Revisions};
 pub use round_trip::{RoundTrip, StepName, TripStep};
 pub use statement::{ServerError, Statement, StatementOutcome};
 pub use summary::Summary;
+pub use violation::{Before, ConstraintKind, Violation};
 pub use witnessed::{CatalogueClass, CatalogueMove, Witnessed};

@@ -141,6 +141,7 @@ fn rehearse(packets: Vec<Vec<u8>>, schedule: Vec<bool>) -> (Ending, Model) {
         sequences: BTreeSet::new(),
         own_locks: 1,
         substitute_below: 0,
+        count_millis: 150,
         show_values: false,
         our_lock_timeout: false,
         tests_tripwire: false,

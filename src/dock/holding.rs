@@ -24,6 +24,10 @@ use crate::verdict::{Environment, Verdict};
 /// How often the rehearsal's progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long rows that violate a constraint are counted at most. Who comes meanwhile waits for them as
+/// for the migration itself, so it is no more than half of what anybody may wait.
+const COUNTING: Duration = Duration::from_secs(1);
+
 /// Where a rehearsal is held: what is left of the lease once others use its connection.
 pub(super) struct Ground {
     target: Target,
@@ -95,6 +99,7 @@ impl Holding {
                 password: entrance.password.clone(),
                 database: entrance.database.clone(),
                 substitute_below: stage.plan.substitute_below,
+                counting: COUNTING.min(stage.plan.budgets.blocking / 2),
                 show_values: stage.plan.show_values,
                 startup: ground.settings.clone(),
             },

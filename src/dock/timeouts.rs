@@ -80,6 +80,7 @@ mod tests {
             whole: true,
             sent: None,
             revision: None,
+            violation: None,
             client: 1,
             transaction,
             micros: millis * 1000,

@@ -49,6 +49,9 @@ pub struct Settings {
     pub database: String,
     /// Tables below this size in bytes get the plain form of a CONCURRENTLY statement.
     pub substitute_below: u64,
+    /// How long rows that violate a constraint may be counted while its locks are held; zero: not at
+    /// all.
+    pub counting: Duration,
     /// Whether statements are recorded as they were sent, too.
     pub show_values: bool,
     /// Settings for the startup packet of the upstream connection.

@@ -1,5 +1,5 @@
 //! SQL, as far as a rehearsal must understand it: cut into statements by a lexer, told apart by the
-//! leading words, never parsed.
+//! leading words, never parsed; but for the definitions of constraints.
 //!
 //! PostgreSQL manual: "Lexical Structure" for the lexer, "Multiple Statements in a Simple Query"
 //! for the cutting, the reference pages of "SQL Commands" for the leading words.
@@ -14,6 +14,7 @@ mod calls;
 mod classify;
 mod command;
 mod constant;
+pub mod constraint;
 mod effect;
 mod encoding;
 mod lexer;

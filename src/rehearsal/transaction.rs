@@ -77,6 +77,7 @@ mod substitution;
 mod temporary;
 mod turns;
 mod upstream;
+mod violation;
 mod virtual_end;
 mod virtual_transaction;
 
@@ -128,6 +129,8 @@ pub struct Opening {
     pub own_locks: u32,
     /// Tables below this size in bytes get the plain form of a CONCURRENTLY statement.
     pub substitute_below: u64,
+    /// How long rows that violate a constraint may be counted, in milliseconds.
+    pub count_millis: u64,
     /// Whether statements are recorded as they were sent, too.
     pub show_values: bool,
     /// The lock timeout in force is ours, not the role's own.
@@ -162,6 +165,8 @@ pub struct Transaction<S> {
     finishing: bool,
     statements: StatementId,
     virtual_transactions: u32,
+    /// Statements so far behind which one could go back.
+    retreats: u32,
     /// Subtransactions with an id of their own that were kept so far.
     subtransactions: u64,
     refused: bool,
@@ -198,6 +203,7 @@ impl<S: Surroundings> Transaction<S> {
             finishing: false,
             statements: 0,
             virtual_transactions: 0,
+            retreats: 0,
             subtransactions: 0,
             refused: false,
         }

@@ -155,6 +155,7 @@ mod tests {
                 client: 1,
                 transaction: Some(1),
                 revision: None,
+                violation: None,
                 micros: 100,
                 outcome: if text.starts_with('!') {
                     StatementOutcome::Error(ServerError {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Violation;
+
 /// An error as the server wrote it, without DETAIL (which may hold rows).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +113,9 @@ pub struct Statement {
     /// To which of Alembic's revisions it belongs, counting from 1 in the order of this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,
+    /// Where it failed at a constraint, what is known of the rows that violate it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub violation: Option<Violation>,
     /// From sending to the last answer, in microseconds.
     pub micros: u64,
     /// How it ended.
@@ -133,6 +138,7 @@ mod tests {
             client: 1,
             transaction: None,
             revision: None,
+            violation: None,
             micros: 1,
             outcome: StatementOutcome::Cut,
         };

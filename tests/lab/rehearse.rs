@@ -38,6 +38,7 @@ impl Rehearsed {
                 password: Some(Password::new("secret")),
                 database: database.to_owned(),
                 substitute_below: 64 * 1024 * 1024,
+                counting: std::time::Duration::from_millis(150),
                 show_values: false,
                 startup: StartupSettings::for_major("drydock/test", u32::from(major)),
             };

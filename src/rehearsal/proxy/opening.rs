@@ -119,6 +119,7 @@ pub(super) async fn open(
         baseline,
         top_xid,
         substitute_below: settings.substitute_below,
+        count_millis: u64::try_from(settings.counting.as_millis()).unwrap_or(u64::MAX),
         show_values: settings.show_values,
         our_lock_timeout,
         tests_tripwire: table && speaks_plpgsql,

@@ -28,6 +28,8 @@ pub(super) struct Recorder {
     statements: Vec<Statement>,
     /// Where a statement is kept, and when it began, while it runs.
     running: BTreeMap<StatementId, (Option<usize>, Instant)>,
+    /// The statement that failed last, and where it is kept.
+    failed: Option<(StatementId, usize)>,
     omitted: u64,
     findings: Vec<Finding>,
     verdict: Option<(Verdict, String)>,
@@ -51,6 +53,7 @@ impl Recorder {
         Self {
             statements: Vec::new(),
             running: BTreeMap::new(),
+            failed: None,
             omitted: 0,
             findings: Vec::new(),
             verdict: None,
@@ -88,6 +91,7 @@ impl Recorder {
                         client: client.0,
                         transaction,
                         revision: None,
+                        violation: None,
                         micros: 0,
                         outcome: StatementOutcome::Cut,
                     });
@@ -97,7 +101,20 @@ impl Recorder {
                 self.running.insert(statement, (kept, now));
             }
             Note::Done(id, tag) => self.ended(id, StatementOutcome::Done { tag }),
-            Note::Failed(id, error) => self.ended(id, StatementOutcome::Error(error)),
+            Note::Failed(id, error) => {
+                self.failed = self
+                    .running
+                    .get(&id)
+                    .and_then(|(kept, _)| *kept)
+                    .map(|at| (id, at));
+                self.ended(id, StatementOutcome::Error(error));
+            }
+            Note::Violated(id, violation) => {
+                let failed = self.failed.filter(|(failed, _)| *failed == id);
+                if let Some(statement) = failed.and_then(|(_, at)| self.statements.get_mut(at)) {
+                    statement.violation = Some(violation);
+                }
+            }
             Note::Skipped(id) => self.ended(id, StatementOutcome::Cut),
             Note::Substituted(id, by) => self.substituted(id, by),
             Note::Finding(finding) => self.findings.push(finding),

@@ -277,7 +277,9 @@ impl<S: Surroundings> Transaction<S> {
     ) -> Flow<()> {
         self.add_traits(id, statement);
         let number = self.begin_statement(id, statement);
+        let retreat = self.open_retreat(id, number, statement);
         self.forward(frame, Message::Execute(Some(number)));
+        self.close_retreat(retreat);
         self.after_sending(id, statement);
         match &statement.order {
             Order::CopyIn => {

@@ -181,14 +181,40 @@ impl Control {
     }
 
     /// Writes the messages that run it, and says which answers they have. They use the unnamed
-    /// portal, and never the unnamed statement.
+    /// portal, but not for an inner savepoint: there the client may be about to execute it. They
+    /// never use the unnamed statement.
     pub(super) fn write(&self, names: &Names, out: &mut BytesMut) -> Shape {
         if let Some(name) = self.prepared() {
             run(&names.statement(name), out);
             return Shape::Prepared;
         }
-        self.encode(names, out);
-        Shape::Once
+        let (Self::Savepoint(Savepoint::Inner)
+        | Self::Release(Savepoint::Inner)
+        | Self::RollbackTo(Savepoint::Inner)) = self
+        else {
+            self.encode(names, out);
+            return Shape::Once;
+        };
+        let name = names.statement("control");
+        Frontend::Close(Target::Statement(&name)).encode(out);
+        Frontend::Parse(Parse {
+            statement: &name,
+            sql: &self.text(names),
+            types: Parse::NO_TYPES,
+        })
+        .encode(out);
+        Frontend::Bind(Bind {
+            portal: &name,
+            statement: &name,
+            values: Bind::NO_VALUES,
+        })
+        .encode(out);
+        Frontend::Execute {
+            portal: &name,
+            max_rows: 0,
+        }
+        .encode(out);
+        Shape::Aside
     }
 }
 
@@ -199,6 +225,8 @@ pub(super) enum Shape {
     Prepared,
     /// Close, Parse, Bind, Execute.
     Once,
+    /// The same over a portal of our own, which is left.
+    Aside,
 }
 
 pub(super) fn run(statement: &[u8], out: &mut BytesMut) {

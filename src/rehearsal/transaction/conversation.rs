@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::control::{Control, Savepoint};
+use super::control::{Control, Savepoint, Shape};
 use super::event::{Event, Surroundings};
 use super::order::Statement;
 use super::replies::{Addressee, Message, StatementId};
@@ -37,6 +37,10 @@ impl<S: Surroundings> Transaction<S> {
         self.upstream
             .replies
             .push_control(control, shape, addressee);
+        if shape == Shape::Aside {
+            let portal = self.opening.names.statement("control");
+            self.close_portal(&portal);
+        }
     }
 
     /// Sends a statement of our own. It never touches the client's unnamed statement, nor the

@@ -196,15 +196,17 @@ impl<S: Surroundings> Transaction<S> {
             return Ok(());
         }
         self.report_unchecked(|c| (all || c.initially_deferred) && !c.may_be_immediate());
-        if let Some(names) = self
+        let immediate = self
             .deferred
-            .names(|c| (all || c.initially_deferred) && c.may_be_immediate())
-        {
-            self.own(
-                &format!("SET CONSTRAINTS {names} IMMEDIATE"),
-                &Addressee::Check,
-            );
-        }
+            .names(|c| (all || c.initially_deferred) && c.may_be_immediate());
+        let Some(immediate) = immediate else {
+            return Ok(());
+        };
+        let retreat = self.open_commit_retreat();
+        self.own(
+            &format!("SET CONSTRAINTS {immediate} IMMEDIATE"),
+            &Addressee::Check,
+        );
         if let Some(names) = self
             .deferred
             .names(|c| c.initially_deferred && c.may_be_deferred())
@@ -214,6 +216,7 @@ impl<S: Surroundings> Transaction<S> {
                 &Addressee::Check,
             );
         }
+        self.close_retreat(retreat);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::replies::StatementId;
 use crate::rehearsal::wire::Piece;
-use crate::report::{Finding, ServerError};
+use crate::report::{Finding, ServerError, Violation};
 use crate::verdict::Verdict;
 
 /// One of the command's connections, counting from 1.
@@ -160,6 +160,8 @@ pub enum Note {
     Done(StatementId, String),
     /// It failed.
     Failed(StatementId, ServerError),
+    /// What is known of the rows at which it failed.
+    Violated(StatementId, Violation),
     /// It never ran, since an earlier one failed.
     Skipped(StatementId),
     /// It ran in another form.

@@ -101,7 +101,7 @@ impl<S: Surroundings> Transaction<S> {
 }
 
 /// Why a text is not sent: it is not one query, or it would do what a rollback does not undo.
-fn refused(sql: &str, lexing: Lexing) -> Option<String> {
+pub(super) fn refused(sql: &str, lexing: Lexing) -> Option<String> {
     let text = Bytes::copy_from_slice(sql.as_bytes());
     let reading = reading::read(&text, lexing);
     let [statement] = &reading.statements[..] else {

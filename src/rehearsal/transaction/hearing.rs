@@ -353,6 +353,7 @@ impl<S: Surroundings> Transaction<S> {
             Addressee::Client | Addressee::Check | Addressee::Whole => {}
         }
         if let Some(statement) = failed {
+            self.note_violation(statement, &first.addressee, &error);
             self.output.notes.push(Note::Failed(statement, error));
         }
         self.upstream.faulted = true;

@@ -166,7 +166,9 @@ impl<S: Surroundings> Transaction<S> {
             parameter: statement.parameter,
             hold: last && self.is_implicit(id) && self.must_check(self.unit.traits),
         };
+        let retreat = self.open_retreat(id, number, statement);
         self.run_text(&text, Some(number), &Addressee::Simple(simple));
+        self.close_retreat(retreat);
         self.after_sending(id, statement);
         match &statement.order {
             Order::CopyIn => {

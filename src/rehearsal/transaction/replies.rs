@@ -122,7 +122,7 @@ impl Replies {
             Addressee::ClientControl(_) => addressee.clone(),
             _ => Addressee::Control(control.clone()),
         };
-        if shape == Shape::Once {
+        if shape != Shape::Prepared {
             self.push(Message::CloseStatement(Vec::new()), ours());
             self.push(Message::Parse(Vec::new(), None), ours());
         }

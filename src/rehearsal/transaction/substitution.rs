@@ -170,7 +170,9 @@ impl<S: Surroundings> Transaction<S> {
             self.own(&leave_check(&form.partition), &Addressee::Check);
         }
         let addressee = Addressee::Simple(Simple::default());
+        let retreat = self.open_retreat(id, number, statement);
         self.run_text(&form.plain, Some(number), &addressee);
+        self.close_retreat(retreat);
         self.after_sending(id, statement);
         self.settle().await?;
         if self.upstream.faulted {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::frozen_time::Suspect;
 use super::replies::{Replies, StatementId};
+use super::violation::{Retreat, Violated};
 use crate::rehearsal::wire::Frame;
 use crate::report::ServerError;
 
@@ -41,6 +42,10 @@ pub(super) struct Upstream {
     pub committing: Option<StatementId>,
     /// A violated constraint that is to be looked into.
     pub suspect: Option<Suspect>,
+    /// What the statement under way checks, or the COMMIT, behind the inner savepoint.
+    pub retreat: Option<Retreat>,
+    /// A violated constraint whose rows are to be found.
+    pub violated: Option<Violated>,
     /// The answer of the watch.
     pub watched: Option<Vec<Option<String>>>,
     /// Portals that were bound to a statement whose text is not known here.
@@ -95,6 +100,8 @@ impl Upstream {
             several: false,
             committing: None,
             suspect: None,
+            retreat: None,
+            violated: None,
             watched: None,
             unread_portals: BTreeSet::new(),
             final_rollback: false,

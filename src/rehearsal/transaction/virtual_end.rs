@@ -57,6 +57,7 @@ impl<S: Surroundings> Transaction<S> {
             self.sync().await?;
         }
         self.check_watch()?;
+        self.look_into_violation(id).await?;
         let failed = self.upstream.faulted || gone;
         match self.state(id).clone() {
             Virtual::Idle if self.unit.started => {
@@ -143,6 +144,7 @@ impl<S: Surroundings> Transaction<S> {
             }
         }
         let committed = !self.upstream.faulted;
+        self.look_into_violation(id).await?;
         self.keep_or_undo(id, committed).await?;
         self.set_state(id, Virtual::Idle);
         self.unit.restart();
@@ -160,6 +162,7 @@ impl<S: Surroundings> Transaction<S> {
             self.check_watch()?;
         }
         let committed = commit && !self.upstream.faulted;
+        self.look_into_violation(id).await?;
         self.keep_or_undo(id, committed).await?;
         self.unit.restart();
         Ok(!commit || committed)

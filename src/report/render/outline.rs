@@ -351,6 +351,8 @@ fn failure(report: &Report) -> Option<Failure> {
             if let Some(constraint) = &error.constraint {
                 lines.push(format!("constraint {}", printable(constraint)));
             }
+            let violation = statement.violation.iter();
+            lines.extend(violation.flat_map(|it| it.lines()).map(|it| printable(&it)));
             lines
         }
         StatementOutcome::Cut => vec!["cut before it ended".to_owned()],

@@ -243,6 +243,7 @@ mod tests {
             client: 1,
             transaction,
             revision: None,
+            violation: None,
             micros: 5,
             outcome: StatementOutcome::Done {
                 tag: text.split(' ').next().unwrap_or_default().to_uppercase(),

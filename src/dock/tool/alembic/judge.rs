@@ -301,6 +301,7 @@ mod tests {
             text: text.to_owned(),
             client: 1,
             revision: None,
+            violation: None,
             sent: None,
             whole: true,
             transaction: Some(1),
