@@ -53,6 +53,26 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 }
 
 const STATEMENTS: &[&[&str]] = &[
+    &[
+        "BEGIN",
+        "ALTER TABLE parent ADD COLUMN code text",
+        "ALTER TABLE parent ADD UNIQUE (note)",
+        "ALTER TABLE parent ALTER code SET NOT NULL",
+        "SELECT 1",
+        "COMMIT",
+        "SELECT * FROM parent",
+    ],
+    &[
+        "ALTER TABLE parent ADD UNIQUE (note)",
+        "CREATE UNIQUE INDEX ON parent ((id / 2))",
+        "INSERT INTO child VALUES (1, 77)",
+    ],
+    &[
+        "INSERT INTO parent VALUES (10)",
+        "ALTER TABLE parent ADD UNIQUE (note)",
+        "INSERT INTO child VALUES (1, 77)",
+        "SELECT * FROM child",
+    ],
     &["SELECT 1", "SELECT 2"],
     &["", "SELECT 1"],
     &["SELECT 1; SELECT 2"],
@@ -208,7 +228,44 @@ fn special() -> Vec<Scenario> {
     let int = |number: i32| number.to_be_bytes();
     let (two, three, zero) = (int(2), int(3), int(0));
     let rows = "SELECT generate_series(1, 5)";
+    let unique = "ALTER TABLE parent ADD UNIQUE (note)";
     vec![
+        scenario(
+            "a statement that checks rows is run by two portals, and by one again",
+            vec![
+                vec![
+                    parse("s", unique),
+                    bind("", "s", &[]),
+                    bind("p", "s", &[]),
+                    execute("", 0),
+                    describe(b'P', ""),
+                    execute("p", 0),
+                    sync(),
+                ],
+                vec![bind("", "s", &[]), execute("", 0), execute("", 0), sync()],
+                vec![
+                    bind("p", "s", &[]),
+                    execute("p", 0),
+                    execute("p", 0),
+                    sync(),
+                ],
+                vec![query(
+                    "SELECT conname FROM pg_constraint WHERE conname LIKE 'parent_n%' ORDER BY 1",
+                )],
+            ],
+        ),
+        scenario(
+            "a statement that checks rows fails behind one that does",
+            vec![vec![
+                extended(unique),
+                extended("ALTER TABLE parent ALTER note SET NOT NULL"),
+                extended(unique),
+                sync(),
+                query(
+                    "SELECT conname FROM pg_constraint WHERE conname LIKE 'parent_n%' ORDER BY 1",
+                ),
+            ]],
+        ),
         scenario(
             "a statement is described before it is bound",
             vec![vec![
