@@ -131,7 +131,6 @@ fn add_column(mut run: Run<'_>) -> Option<Vec<Found>> {
 }
 
 /// `None` when it is no constraint; then it is a column. `Some(None)` for one that is not understood.
-#[allow(clippy::option_option)]
 fn table_constraint(mut run: Run<'_>, name: Option<&Name>) -> Option<Option<Vec<Found>>> {
     let unchecked = run.has("not valid") || run.has("not enforced");
     let found = if run.eat("check") {
