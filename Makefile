@@ -58,9 +58,10 @@ test-matrix: postgres ## the same on PostgreSQL 13 to 18
 	@for major in 13 14 15 16 17 18; do echo "PostgreSQL $$major"; DRYDOCK_TEST_PG=$$major $(MAKE) --no-print-directory test-servers || exit; done
 
 .PHONY: soak
-soak: ## properties with other cases in each run, and many
+soak: postgres ## properties with other cases in each run, and many; the application beside 50 rehearsals
 	env -u PROPTEST_RNG_SEED PROPTEST_CASES=20000 $(CARGO) test --quiet --lib
 	env -u PROPTEST_RNG_SEED MODEL_CASES=200000 $(CARGO) test --quiet --test rehearsal_model
+	TRAFFIC_RUNS=50 $(CARGO) test --quiet --test round_trip_traffic -- --nocapture
 
 .PHONY: test-cluster
 test-cluster: postgres release $(cluster) ## tests in the cluster
