@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError
+{back}
 '''
 
 
@@ -60,6 +60,19 @@ def body(n: int) -> str:
     return "\n".join("    " + line for line in lines)
 
 
+def back(n: int) -> str:
+    """The statements that undo them."""
+    older = max(1, n - 1 - n % 7)
+    lines = [f"""op.drop_table("t{n}")"""]
+    if n > 1:
+        lines = [
+            f"""op.execute("DROP VIEW v{n}")""",
+            f"""op.drop_column("t{older}", "since_{n}")""",
+            f"""op.execute("UPDATE t{older} SET amount = amount - 1 WHERE id < 50")""",
+        ] + lines
+    return "\n".join("    " + line for line in lines)
+
+
 def generate(folder: Path, revisions: int) -> None:
     versions = folder / "versions"
     versions.mkdir(parents=True)
@@ -67,5 +80,5 @@ def generate(folder: Path, revisions: int) -> None:
     (folder / "env.py").write_text(ENV)
     for n in range(1, revisions + 1):
         down_revision = repr(f"{n - 1:04}") if n > 1 else "None"
-        text = REVISION.format(revision=n, down_revision=down_revision, body=body(n))
+        text = REVISION.format(revision=n, down_revision=down_revision, body=body(n), back=back(n))
         (versions / f"{n:04}_revision.py").write_text(text)
