@@ -5,6 +5,7 @@
 //! ([`crd`]), and a local file is checked against the very same schema ([`from_yaml`]).
 
 mod assertion;
+mod check;
 mod database;
 mod digest;
 mod exposure;
@@ -20,6 +21,7 @@ mod status;
 mod template;
 
 pub use assertion::{AssertionSpec, Expectation};
+pub use check::{CheckSpec, CheckTime};
 pub use database::{
     CaSource, CertSource, ConfigMapKey, DatabaseSpec, DatabaseTls, ExposeAs, SecretKey,
     SecretSource,

@@ -6,6 +6,7 @@
 pub mod aftermath;
 mod assertions;
 pub mod before;
+mod checks;
 pub mod command;
 pub mod console;
 pub mod decide;

@@ -5,6 +5,7 @@
 
 mod assertion;
 mod check;
+mod checked;
 mod document;
 mod evidence;
 mod finding;
@@ -23,6 +24,7 @@ mod witnessed;
 
 pub use assertion::{Assertion, AssertionOutcome};
 pub use check::Check;
+pub use checked::{CheckOutcome, Checked, CheckedAt};
 pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};
 pub use finding::{Finding, Severity, WAITED_FOR_LOCK};
 pub use fixture::{Fixture, FixtureOutcome};

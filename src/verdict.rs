@@ -91,6 +91,8 @@ pub enum Budget {
     Duration,
     /// An assertion took longer than `budgets.assertion`.
     Assertion,
+    /// A check took longer than `budgets.check`.
+    Check,
 }
 
 /// What in the surroundings was wrong.

@@ -98,6 +98,7 @@ fn without_defaults(mut spec: MigrationSpec) -> MigrationSpec {
             drop_if(&mut budgets.assertion, |a| {
                 *a == Duration::DEFAULT_ASSERTION
             });
+            drop_if(&mut budgets.check, |c| *c == Duration::DEFAULT_CHECK);
         }
         drop_if(&mut dry_run.budgets, |b| *b == Default::default());
         if let Some(concurrently) = &mut dry_run.concurrently {
@@ -198,6 +199,8 @@ database:
     #[case("dryRun: {budgets: {blocking: 300ms, duration: 10m}}")]
     #[case("dryRun: {concurrently: {substituteBelow: 64Mi}}")]
     #[case("dryRun: {rerun: Never}")]
+    #[case("dryRun: {checks: []}")]
+    #[case("dryRun: {budgets: {assertion: 5s, check: 1m}}")]
     #[case("upgrade: {}")]
     #[case("template: {}")]
     fn a_default_that_is_written_out_changes_nothing(#[case] line: &str) {
@@ -225,10 +228,21 @@ database:
     #[case("dryRun: {budgets: {assertion: 1s}}")]
     #[case("dryRun: {assertions: [{name: a, sql: SELECT 1, expect: Empty}]}")]
     #[case("dryRun: {rerun: Pending}")]
+    #[case("dryRun: {budgets: {check: 1s}}")]
+    #[case("dryRun: {checks: [{name: a, command: [x]}]}")]
     #[case("upgrade: {lockTimeout: 1s}")]
     #[case("template: {env: [{name: A, value: b}]}")]
     fn every_setting_of_a_run_counts(#[case] line: &str) {
         assert_ne!(digest(&format!("{MINIMAL}{line}\n")), digest(MINIMAL));
+    }
+
+    #[test]
+    fn a_check_is_another_one_when_its_command_or_its_time_is() {
+        let of = |check: &str| digest(&format!("{MINIMAL}dryRun: {{checks: [{check}]}}\n"));
+        let one = of("{name: a, command: [x]}");
+        assert_eq!(one, of("{name: a, command: [x], at: After}"));
+        assert_ne!(one, of("{name: a, command: [x], at: Before}"));
+        assert_ne!(one, of("{name: a, command: [x, y]}"));
     }
 
     #[test]

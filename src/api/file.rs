@@ -66,7 +66,7 @@ pub fn from_yaml(text: &str) -> Result<MigrationSpec, FileError> {
 }
 
 /// Lists of `dryRun` whose entries have names.
-const NAMED: [&str; 2] = ["assertions", "fixtures"];
+const NAMED: [&str; 3] = ["assertions", "checks", "fixtures"];
 
 /// No name is given twice.
 fn names(spec: &Value, path: &str, problems: &mut Vec<String>) {
@@ -402,6 +402,27 @@ spec:
     #[case(
         "dryRun: {fixtures: [{name: a, sql: SELECT 1}, {name: a, sql: SELECT 1}]}",
         "dryRun.fixtures[1].name: there are two of that name"
+    )]
+    #[case(
+        "dryRun: {checks: [{name: '', command: [x]}]}",
+        "dryRun.checks[0].name: must have at least 1 character"
+    )]
+    #[case("dryRun: {checks: [{name: a}]}", "dryRun.checks[0].command: required")]
+    #[case(
+        "dryRun: {checks: [{name: a, command: []}]}",
+        "dryRun.checks[0].command: must have at least 1 item"
+    )]
+    #[case(
+        "dryRun: {checks: [{name: a, command: ./check.py}]}",
+        "dryRun.checks[0].command: must be a list, not the text \"./check.py\""
+    )]
+    #[case(
+        "dryRun: {checks: [{name: a, command: [x], at: Between}]}",
+        "dryRun.checks[0].at: \"Between\" is none of Before, After"
+    )]
+    #[case(
+        "dryRun: {checks: [{name: a, command: [x]}, {name: a, command: [x], at: Before}]}",
+        "dryRun.checks[1].name: there are two of that name"
     )]
     #[case("- alembic", "spec: must be an object, not a list")]
     fn a_mistake_is_named_with_its_place(#[case] yaml: &str, #[case] message: &str) {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::assertion::AssertionSpec;
+use super::check::CheckSpec;
 use super::database::DatabaseSpec;
 use super::fixture::FixtureSpec;
 use super::quantity::{Bytes, Duration};
@@ -163,6 +164,12 @@ pub struct DryRunSpec {
     #[schemars(length(max = 64))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub assertions: Vec<AssertionSpec>,
+    /// Commands of the team's own that meet the rehearsal before or after the upgrade. What they
+    /// write is undone behind each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub checks: Vec<CheckSpec>,
     /// True: a second transaction, rolled back like the first one, upgrades, compares the models with
     /// the database, upgrades again, downgrades, compares with before, and upgrades once more.
     /// Default: false.
@@ -237,6 +244,9 @@ pub struct BudgetSpec {
     /// How long each assertion may take. Default: `5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assertion: Option<Duration>,
+    /// How long each check may take. Default: `60s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Duration>,
 }
 
 /// CREATE, DROP and REINDEX … CONCURRENTLY outside a transaction.
@@ -285,6 +295,21 @@ impl MigrationSpec {
             .and_then(|b| b.assertion)
             .unwrap_or(Duration::DEFAULT_ASSERTION)
             .get()
+    }
+
+    /// `dryRun.budgets.check`, or 60 seconds.
+    #[must_use]
+    pub fn check_budget(&self) -> std::time::Duration {
+        self.budgets()
+            .and_then(|b| b.check)
+            .unwrap_or(Duration::DEFAULT_CHECK)
+            .get()
+    }
+
+    /// `dryRun.checks`.
+    #[must_use]
+    pub fn checks(&self) -> &[CheckSpec] {
+        self.dry_run.as_ref().map_or(&[], |d| &d.checks)
     }
 
     /// `dryRun.fixtures`.

@@ -38,6 +38,8 @@ impl Duration {
     pub const DEFAULT_DURATION: Self = Self(time::Duration::from_secs(600));
     /// `dryRun.budgets.assertion`, unless said otherwise.
     pub const DEFAULT_ASSERTION: Self = Self(time::Duration::from_secs(5));
+    /// `dryRun.budgets.check`, unless said otherwise.
+    pub const DEFAULT_CHECK: Self = Self(time::Duration::from_secs(60));
 
     /// The length of time.
     #[must_use]

@@ -143,6 +143,7 @@ fn name(step: Step) -> &'static str {
     match step {
         Step::Prepare => "connecting and taking the state before",
         Step::Fixtures => "putting the fixtures in",
+        Step::Check => "running the checks",
         Step::Rehearse => "rehearsing",
         Step::Predict => "reading the predicted state and rolling back",
         Step::RoundTrip => "going back and forth again",

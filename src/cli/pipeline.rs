@@ -281,6 +281,12 @@ fn prepare(
              its own a dry run does not predict the upgrade. Rehearse with them, and `run` without"
         );
     }
+    if listen.is_some() && !specification.spec.checks().is_empty() {
+        bail!(
+            "--listen opens the rehearsal to any tool and starts no command, so no checks either; \
+             leave dryRun.checks out of the file"
+        );
+    }
     let environment: Environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();

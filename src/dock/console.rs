@@ -11,6 +11,8 @@ pub enum Step {
     Prepare,
     /// Rows are put in that the command will find.
     Fixtures,
+    /// A check of the team's own runs inside the rehearsal.
+    Check,
     /// The command runs inside the rehearsal.
     Rehearse,
     /// Reading the predicted state and rolling back.

@@ -58,6 +58,7 @@ pub fn dry_run(
     report.prediction = record.prediction;
     report.fixtures = record.fixtures;
     report.assertions = record.assertions;
+    report.checks = record.checks;
     report
 }
 
@@ -135,6 +136,7 @@ fn empty(
         findings: Vec::<Finding>::new(),
         fixtures: Vec::new(),
         assertions: Vec::new(),
+        checks: Vec::new(),
         revisions: None,
         prediction: None,
         round_trip: None,

@@ -1,7 +1,8 @@
-//! The first transaction of a dry run, the one that the verdict is about: fixtures, the command, the
-//! prediction, questions about the data, rollback.
+//! The first transaction of a dry run, the one that the verdict is about: fixtures, checks of the old
+//! schema, the command, the prediction, questions about the data, checks of the new schema, rollback.
 
 use super::before::{Before, Foreseen};
+use super::checks::Halt;
 use super::command::Command;
 use super::console::Step;
 use super::holding::{Holding, Stop};
@@ -10,7 +11,8 @@ use super::link::{Ended, How, Sidecar};
 use super::record::{DryRun, Said};
 use super::rehearse::{Audience, Stage};
 use super::rows;
-use crate::report::{Assertion, Fixture};
+use crate::api::CheckTime;
+use crate::report::{Assertion, Checked, Fixture};
 use crate::verdict::{Environment, Verdict};
 
 /// What the first transaction comes to.
@@ -31,12 +33,21 @@ struct Course {
     ended: Option<Ended>,
     foreseen: Option<Foreseen>,
     assertions: Vec<Assertion>,
+    checks: Vec<Checked>,
     touched: Vec<String>,
 }
 
 impl Course {
     fn goes_on(&self) -> bool {
         self.stop.is_none() && self.broken.is_none()
+    }
+
+    fn halt(&mut self, halt: Option<Halt>) {
+        match halt {
+            Some(Halt::Stop(stop)) => self.stop = Some(stop),
+            Some(Halt::Broken(said)) => self.broken = Some(said),
+            None => {}
+        }
     }
 }
 
@@ -51,27 +62,19 @@ impl Stage<'_> {
     ) -> First {
         let mut course = Course::default();
         self.put_in(lease, before, &mut holding, &mut course).await;
-        let (succeeded, link) = match audience {
-            Audience::Command(link) if course.goes_on() => {
-                let link = self.command(lease, &mut holding, link, &mut course).await;
-                let well = course
-                    .ended
-                    .as_ref()
-                    .is_some_and(|ended| ended.how == How::Exited { code: 0 });
-                (well, Some(link))
-            }
-            Audience::Command(link) => (false, Some(link)),
+        let link = match audience {
+            Audience::Command(link) if course.goes_on() => Some(
+                self.command(lease, before, &mut holding, link, &mut course)
+                    .await,
+            ),
+            Audience::Command(link) => Some(link),
             Audience::Anybody => {
                 if course.goes_on() {
-                    self.open(lease, &mut holding, &mut course).await;
+                    self.open(lease, before, &mut holding, &mut course).await;
                 }
-                // It is over when it is stopped.
-                (matches!(course.stop, Some(Stop::Asked)), None)
+                None
             }
         };
-        if succeeded {
-            self.look(lease, before, &mut holding, &mut course).await;
-        }
         let touched = std::mem::take(&mut course.touched);
         First {
             record: self.roll_back(lease, before, holding, course).await,
@@ -101,25 +104,42 @@ impl Stage<'_> {
         }
     }
 
-    /// Serves whoever comes, until it is stopped.
-    async fn open(&self, lease: &Lease, holding: &mut Holding, course: &mut Course) {
+    /// Serves whoever comes, until it is stopped: then it is over, and that is no failure.
+    async fn open(
+        &self,
+        lease: &Lease,
+        before: &Before,
+        holding: &mut Holding,
+        course: &mut Course,
+    ) {
         let url = holding.serve(self);
         self.console.step(Step::Rehearse);
         self.console
             .progress
             .send_modify(|progress| progress.open_at = Some(url));
         course.stop = Some(holding.watch(lease, self.console).await);
+        if matches!(course.stop, Some(Stop::Asked)) {
+            self.look(lease, before, holding, course).await;
+        }
     }
 
-    /// Runs the command, until it has ended or must be ended.
+    /// Runs the command between the checks, each as far as nothing ends it.
     async fn command(
         &self,
         lease: &Lease,
+        before: &Before,
         holding: &mut Holding,
         link: Sidecar,
         course: &mut Course,
     ) -> Sidecar {
         holding.serve(self);
+        let (link, halt) = self
+            .run_checks(CheckTime::Before, lease, holding, link, &mut course.checks)
+            .await;
+        course.halt(halt);
+        if !course.goes_on() || !course.checks.iter().all(Checked::passed) {
+            return link;
+        }
         self.console.step(Step::Rehearse);
         let start = holding.start(self, self.plan.tool.command());
         let mut command = Command::start(link, start).await;
@@ -130,8 +150,21 @@ impl Stage<'_> {
                 command.stop().await
             }
         };
+        let well = ended.how == How::Exited { code: 0 };
         course.ended = Some(ended);
-        command.over()
+        let link = command.over();
+        if !well || !course.goes_on() {
+            return link;
+        }
+        self.look(lease, before, holding, course).await;
+        if !course.goes_on() {
+            return link;
+        }
+        let (link, halt) = self
+            .run_checks(CheckTime::After, lease, holding, link, &mut course.checks)
+            .await;
+        course.halt(halt);
+        link
     }
 
     /// Reads the prediction, and asks what the user asks.
@@ -203,6 +236,7 @@ impl Stage<'_> {
             findings: guard.findings,
             fixtures: course.fixtures,
             assertions: course.assertions,
+            checks: course.checks,
             revisions: None,
             second: None,
             denied: None,

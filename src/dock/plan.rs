@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tool::{Alembic, Generic, Tool};
-use crate::api::{AssertionSpec, ExposeAs, FixtureSpec, MigrationSpec};
+use crate::api::{AssertionSpec, CheckSpec, ExposeAs, FixtureSpec, MigrationSpec};
 use crate::postgres::dialect::{Dialect, Entrance};
 
 /// One run, planned.
@@ -31,6 +31,8 @@ pub struct Plan {
     pub fixtures: Vec<FixtureSpec>,
     /// What must be true of the data before the rollback.
     pub assertions: Vec<AssertionSpec>,
+    /// Commands of the team's own that look at the old schema or at the new one.
+    pub checks: Vec<CheckSpec>,
     /// Whether the first rows that an assertion finds are written where the command's output goes.
     /// Never in a cluster.
     pub show_rows: bool,
@@ -47,6 +49,8 @@ pub struct Budgets {
     pub duration: Duration,
     /// How long each assertion may take.
     pub assertion: Duration,
+    /// How long each check may take.
+    pub check: Duration,
 }
 
 impl Plan {
@@ -75,6 +79,7 @@ impl Plan {
                 blocking: spec.blocking_budget(),
                 duration: spec.duration_budget(),
                 assertion: spec.assertion_budget(),
+                check: spec.check_budget(),
             },
             round_trip: spec.round_trip(),
             each: false,
@@ -84,6 +89,7 @@ impl Plan {
             substitute_below: spec.substitute_below(),
             fixtures: spec.fixtures().to_vec(),
             assertions: spec.assertions().to_vec(),
+            checks: spec.checks().to_vec(),
             show_rows: false,
             show_values: false,
         }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::before::{Before, Holder};
 use super::link::{Ended, How};
 use crate::report::{
-    Assertion, Database, Finding, Fixture, Prediction, Revisions, RoundTrip, RunId, Severity,
-    Statement,
+    Assertion, Checked, Database, Finding, Fixture, Prediction, Revisions, RoundTrip, RunId,
+    Severity, Statement,
 };
 use crate::verdict::{EvidenceDigest, Verdict};
 use crate::witness::{Bypass, Taken};
@@ -79,6 +79,9 @@ pub struct DryRun {
     /// The questions about the data, and their answers.
     #[serde(default)]
     pub assertions: Vec<Assertion>,
+    /// The team's own checks, and how they ended.
+    #[serde(default)]
+    pub checks: Vec<Checked>,
     /// What Alembic says of its revisions, where it was asked.
     #[serde(default)]
     pub revisions: Option<Revisions>,
@@ -215,6 +218,8 @@ impl DryRun {
             .as_ref()
             .is_some_and(|ended| ended.how == How::Exited { code: 0 });
         well && self.rehearsal.wrote
+            && self.assertions.iter().all(Assertion::held)
+            && self.checks.iter().all(Checked::passed)
             && self.rehearsal.gapless
             && self.rehearsal.verdict.is_none()
             && self.guard.is_none()
@@ -279,6 +284,7 @@ impl DryRun {
             findings: Vec::new(),
             fixtures: Vec::new(),
             assertions: Vec::new(),
+            checks: Vec::new(),
             revisions: None,
             second: before.again.map(SecondTransaction::broken),
             denied: None,

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use opening::OpenError;
-pub use recorder::Progress;
+pub use recorder::{Beside, Progress};
 
 use crate::postgres::ask::{Ask, AskError, Row};
 use crate::postgres::connect::{self, StartupSettings};
@@ -324,6 +324,39 @@ impl Asker {
             .map_err(|_| AskError::Lost(None))?;
         let answer = receiver.await.map_err(|_| AskError::Lost(None))?;
         Ok(answer.map(drop))
+    }
+}
+
+impl Asker {
+    /// Lets a check of the user's begin: sends away whoever is connected, and takes down nothing of
+    /// what comes until [`Asker::back`].
+    ///
+    /// # Errors
+    /// When the rehearsal is over.
+    pub async fn aside(&self) -> Result<(), AskError> {
+        let (sender, receiver) = oneshot::channel();
+        self.turn(Request::Aside(sender), receiver).await.map(drop)
+    }
+
+    /// The check is over: sends away whoever is still connected, and undoes everything that it did.
+    ///
+    /// # Errors
+    /// When the rehearsal is over.
+    pub async fn back(&self) -> Result<Beside, AskError> {
+        let (sender, receiver) = oneshot::channel();
+        self.turn(Request::Back(sender), receiver).await
+    }
+
+    async fn turn(
+        &self,
+        request: Request,
+        receiver: oneshot::Receiver<Beside>,
+    ) -> Result<Beside, AskError> {
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| AskError::Lost(None))?;
+        receiver.await.map_err(|_| AskError::Lost(None))
     }
 }
 

@@ -47,6 +47,7 @@
 //! compared with what was expected, and the first one that does not fit ends the rehearsal.
 
 mod answers;
+mod aside;
 mod batch;
 mod block;
 mod carry_out;
@@ -93,6 +94,7 @@ pub use event::{
 };
 pub use replies::StatementId;
 
+use aside::{Aside, Turn};
 use client::Client;
 use deferred::Deferred;
 use ending::Stop;
@@ -152,6 +154,9 @@ pub struct Transaction<S> {
     insertions: VecDeque<(Question, String)>,
     places: VecDeque<(Question, Place)>,
     place_is_set: bool,
+    turns_aside: VecDeque<(Question, Turn)>,
+    /// What is put back when a check has ended, while there is one.
+    aside: Option<Aside>,
     /// Whose settings and prepared statements the upstream session has.
     holder: Option<ClientId>,
     /// Who is being served.
@@ -193,6 +198,8 @@ impl<S: Surroundings> Transaction<S> {
             insertions: VecDeque::new(),
             places: VecDeque::new(),
             place_is_set: false,
+            turns_aside: VecDeque::new(),
+            aside: None,
             holder: None,
             current: None,
             unit: Unit::default(),

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Assertion, Finding, Fixture, Ledger, Revisions, RoundTrip, Statement, Witnessed};
+use super::{
+    Assertion, Checked, Finding, Fixture, Ledger, Revisions, RoundTrip, Statement, Witnessed,
+};
 use crate::schema::{Difference, Span, State};
 use crate::verdict::Verdict;
 
@@ -118,6 +120,9 @@ pub struct Report {
     /// In a dry run the questions about the data, and their answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assertions: Vec<Assertion>,
+    /// In a dry run the team's own checks, and how they ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Checked>,
     /// In a dry run of Alembic's, what its revisions say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revisions: Option<Revisions>,

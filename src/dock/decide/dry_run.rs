@@ -3,7 +3,10 @@
 use super::{words, worst};
 use crate::dock::link::How;
 use crate::dock::record::{DryRun, Said};
-use crate::report::{AssertionOutcome, Statement, StatementOutcome, WAITED_FOR_LOCK, Witnessed};
+use crate::report::{
+    AssertionOutcome, CheckOutcome, Checked, CheckedAt, Statement, StatementOutcome,
+    WAITED_FOR_LOCK, Witnessed,
+};
 use crate::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
 
 /// SQLSTATE of a lock that was not granted in time.
@@ -24,6 +27,7 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
         record.broken.clone(),
         command(record),
         assertions(record),
+        checks(record),
         record.denied.clone(),
         record
             .interrupted
@@ -211,6 +215,45 @@ fn assertions(record: &DryRun) -> Option<Said> {
     Some(Said::new(verdict, message))
 }
 
+/// What the team's own checks say: of those that did not pass the worst.
+fn checks(record: &DryRun) -> Option<Said> {
+    let passed = record.checks.iter().filter(|it| it.passed()).count();
+    let all = record.checks.len();
+    let sayings = record.checks.iter().filter(|it| !it.passed()).map(|it| {
+        let said = check(it);
+        Said::new(
+            said.verdict,
+            format!("{} ({passed} of {all} passed)", said.message),
+        )
+    });
+    worst(sayings)
+}
+
+fn check(check: &Checked) -> Said {
+    let verdict = match &check.outcome {
+        CheckOutcome::TimedOut => Verdict::BudgetExceeded(Budget::Check),
+        CheckOutcome::LockWait => Verdict::BudgetExceeded(Budget::LockWait),
+        CheckOutcome::NotStarted { .. } => Verdict::Environment(Environment::CommandNotStarted),
+        _ => Verdict::Failed,
+    };
+    let words = check.words();
+    Said::new(
+        verdict,
+        match check.at {
+            CheckedAt::Before => format!(
+                "the check {}, before the upgrade, {words}; the upgrade was not rehearsed",
+                check.name
+            ),
+            CheckedAt::After => {
+                format!(
+                    "the command ended well, but the check {} {words}",
+                    check.name
+                )
+            }
+        },
+    )
+}
+
 /// The statement that a failed command most likely failed on: the last one that got an error.
 fn failing(statements: &[Statement]) -> Option<String> {
     statements
@@ -274,14 +317,24 @@ fn passed(record: &DryRun) -> Said {
             } else {
                 format!("all {statements} statements")
             },
-            match record.assertions.len() {
-                0 => String::new(),
-                1 => ", and the assertion held".to_owned(),
-                several => format!(", and all {several} assertions held"),
-            }
+            held(record)
         )
     };
     Said::new(Verdict::Passed, message)
+}
+
+/// What else was asked of it.
+fn held(record: &DryRun) -> String {
+    let asserted = match record.assertions.len() {
+        0 => String::new(),
+        1 => ", and the assertion held".to_owned(),
+        several => format!(", and all {several} assertions held"),
+    };
+    match record.checks.len() {
+        0 => asserted,
+        1 => format!("{asserted}, and the check passed"),
+        several => format!("{asserted}, and all {several} checks passed"),
+    }
 }
 
 #[cfg(test)]
@@ -342,6 +395,7 @@ mod tests {
             findings: vec![],
             fixtures: vec![],
             assertions: vec![],
+            checks: vec![],
             revisions: None,
             second: None,
             denied: None,
@@ -437,6 +491,49 @@ mod tests {
         let said = decided(&record(How::Exited { code: 1 }));
         assert_eq!(said.verdict, Verdict::Failed);
         assert!(said.message.contains("although every statement succeeded"));
+    }
+
+    #[test]
+    fn of_the_checks_that_did_not_pass_the_worst_is_told() {
+        let mut record = record(How::Exited { code: 0 });
+        let checked = |name: &str, at, outcome| Checked {
+            name: name.into(),
+            at,
+            command: vec!["x".into()],
+            outcome,
+            statements: 0,
+            millis: 1,
+            output: String::new(),
+        };
+        let missing = CheckOutcome::NotStarted {
+            reason: "`x` was not found".into(),
+        };
+        record.checks = vec![
+            checked("old", CheckedAt::Before, CheckOutcome::Passed),
+            checked("missing", CheckedAt::After, missing.clone()),
+            checked("lost", CheckedAt::After, CheckOutcome::Failed { exit: 2 }),
+        ];
+        let said = decided(&record);
+        assert_eq!(said.verdict, Verdict::Failed);
+        assert_eq!(
+            said.message,
+            "the command ended well, but the check lost failed with exit code 2 (1 of 3 passed)"
+        );
+        record
+            .checks
+            .push(checked("slow", CheckedAt::After, CheckOutcome::TimedOut));
+        assert_eq!(
+            decided(&record).verdict,
+            Verdict::BudgetExceeded(Budget::Check)
+        );
+        record.checks = vec![checked("missing", CheckedAt::Before, missing)];
+        record.ended = None;
+        let said = decided(&record);
+        assert_eq!(
+            said.verdict,
+            Verdict::Environment(Environment::CommandNotStarted)
+        );
+        assert!(said.message.contains("the upgrade was not rehearsed"));
     }
 
     #[test]

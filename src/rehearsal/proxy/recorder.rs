@@ -23,8 +23,25 @@ pub struct Progress {
     pub clients: u32,
 }
 
+/// What a check of the user's did in a rehearsal. None of it is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// How many statements it sent.
+    pub statements: u64,
+    /// How many connections it opened.
+    pub clients: u32,
+    /// What the rehearsal could not do for it, with its sentence.
+    pub verdict: Option<(Verdict, String)>,
+}
+
 /// Keeps what the core notes.
 pub(super) struct Recorder {
+    /// While a check of the user's is at work.
+    aside: Option<Beside>,
+    /// What the last check did.
+    beside: Beside,
+    /// Connections of checks so far, which are not counted among the command's.
+    others: u32,
     statements: Vec<Statement>,
     /// Where a statement is kept, and when it began, while it runs.
     running: BTreeMap<StatementId, (Option<usize>, Instant)>,
@@ -51,6 +68,9 @@ pub(super) struct Recorded {
 impl Recorder {
     pub(super) fn new(progress: watch::Sender<Progress>) -> Self {
         Self {
+            aside: None,
+            beside: Beside::default(),
+            others: 0,
             statements: Vec::new(),
             running: BTreeMap::new(),
             failed: None,
@@ -64,12 +84,34 @@ impl Recorder {
 
     /// A client came in.
     pub(super) fn joined(&mut self) {
+        if let Some(aside) = &mut self.aside {
+            aside.clients += 1;
+            self.others += 1;
+            return;
+        }
         self.show(|progress| progress.clients += 1);
+    }
+
+    /// What the check that is just over did.
+    pub(super) fn beside(&mut self) -> Beside {
+        std::mem::take(&mut self.beside)
     }
 
     /// Keeps a note.
     pub(super) fn note(&mut self, note: Note) {
+        if let Some(aside) = &mut self.aside {
+            match note {
+                Note::Begun { .. } => aside.statements += 1,
+                Note::Verdict(verdict, message) => say(&mut aside.verdict, verdict, message),
+                Note::Aside { begins: false } => {
+                    self.beside = self.aside.take().unwrap_or_default();
+                }
+                _ => {}
+            }
+            return;
+        }
         match note {
+            Note::Aside { begins } => self.aside = begins.then(Beside::default),
             Note::Begun {
                 statement,
                 client,
@@ -88,7 +130,7 @@ impl Recorder {
                         text,
                         whole,
                         sent,
-                        client: client.0,
+                        client: client.0.saturating_sub(self.others),
                         transaction,
                         revision: None,
                         violation: None,
@@ -118,7 +160,7 @@ impl Recorder {
             Note::Skipped(id) => self.ended(id, StatementOutcome::Cut),
             Note::Substituted(id, by) => self.substituted(id, by),
             Note::Finding(finding) => self.findings.push(finding),
-            Note::Verdict(verdict, message) => self.say(verdict, message),
+            Note::Verdict(verdict, message) => say(&mut self.verdict, verdict, message),
             Note::VirtualEnd { committed } => self.commits += u32::from(committed),
         }
     }
@@ -155,17 +197,6 @@ impl Recorder {
         }
     }
 
-    /// The worse of two verdicts stays; of equals the first.
-    fn say(&mut self, verdict: Verdict, message: String) {
-        let replace = self
-            .verdict
-            .as_ref()
-            .is_none_or(|(old, _)| old.clone().worst(verdict.clone()) != *old);
-        if replace {
-            self.verdict = Some((verdict, message));
-        }
-    }
-
     /// Everything, once nothing more will come.
     pub(super) fn finish(self) -> Recorded {
         Recorded {
@@ -176,5 +207,15 @@ impl Recorder {
             commits: self.commits,
             clients: self.progress.borrow().clients,
         }
+    }
+}
+
+/// The worse of two verdicts stays; of equals the first.
+fn say(said: &mut Option<(Verdict, String)>, verdict: Verdict, message: String) {
+    let replace = said
+        .as_ref()
+        .is_none_or(|(old, _)| old.clone().worst(verdict.clone()) != *old);
+    if replace {
+        *said = Some((verdict, message));
     }
 }

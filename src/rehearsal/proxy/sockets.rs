@@ -20,7 +20,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::listener::{Arrival, Newcomer, turn_away};
 use super::lookout;
-use super::recorder::Recorder;
+use super::recorder::{Beside, Recorder};
 use crate::postgres::connect::Stream;
 use crate::rehearsal::transaction::{
     Answer, ClientId, Event, Examination, Examined, NotExamined, Output, Place, Question,
@@ -48,6 +48,10 @@ pub(super) enum Request {
     Insert(String, oneshot::Sender<Result<Examined, NotExamined>>),
     /// The place to which commands can be undone.
     Place(Place, oneshot::Sender<()>),
+    /// A check of the user's begins.
+    Aside(oneshot::Sender<Beside>),
+    /// It is over.
+    Back(oneshot::Sender<Beside>),
     /// The end.
     Finish,
 }
@@ -63,6 +67,7 @@ pub(super) struct Sockets {
     questions: BTreeMap<Question, oneshot::Sender<Answer>>,
     examinations: BTreeMap<Question, oneshot::Sender<Result<Examined, NotExamined>>>,
     places: BTreeMap<Question, oneshot::Sender<()>>,
+    turns_aside: BTreeMap<Question, oneshot::Sender<Beside>>,
     ready: VecDeque<Event>,
     patience: Patience,
     recorder: Recorder,
@@ -121,6 +126,7 @@ impl Sockets {
             questions: BTreeMap::new(),
             examinations: BTreeMap::new(),
             places: BTreeMap::new(),
+            turns_aside: BTreeMap::new(),
             ready: VecDeque::new(),
             patience: Patience {
                 limit: patience,
@@ -181,6 +187,11 @@ impl Sockets {
         for question in output.placed.drain(..) {
             if let Some(asker) = self.places.remove(&question) {
                 let _ = asker.send(());
+            }
+        }
+        for question in output.turned.drain(..) {
+            if let Some(asker) = self.turns_aside.remove(&question) {
+                let _ = asker.send(self.recorder.beside());
             }
         }
     }
@@ -354,9 +365,20 @@ impl Sockets {
                 self.places.insert(question, asker);
                 Event::Place(question, place)
             }
+            Some(Request::Aside(asker)) => self.turn_aside(asker, true),
+            Some(Request::Back(asker)) => self.turn_aside(asker, false),
             // Whoever opened the rehearsal is gone: nobody is left to finish it.
             Some(Request::Finish) | None => Event::Finish,
         }
+    }
+}
+
+impl Sockets {
+    fn turn_aside(&mut self, asker: oneshot::Sender<Beside>, begins: bool) -> Event {
+        self.last_question += 1;
+        let question = Question(self.last_question);
+        self.turns_aside.insert(question, asker);
+        Event::Aside(question, begins)
     }
 }
 

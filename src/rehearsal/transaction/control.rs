@@ -37,6 +37,8 @@ pub enum Savepoint {
     Inner,
     /// One of our own below the virtual transaction, to which the commands so far can be undone.
     Place,
+    /// One of our own below all virtual transactions of a check.
+    Aside,
     /// One of the client's, by the name as the server understands it (already folded).
     Client(Vec<u8>),
 }
@@ -97,6 +99,7 @@ impl Names {
             Savepoint::Virtual => self.token.clone().into_bytes(),
             Savepoint::Inner => self.statement("inner"),
             Savepoint::Place => self.statement("place"),
+            Savepoint::Aside => self.statement("aside"),
             Savepoint::Client(name) => name.clone(),
         }
     }

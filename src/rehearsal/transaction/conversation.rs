@@ -8,7 +8,7 @@ use super::event::{Event, Surroundings};
 use super::order::Statement;
 use super::replies::{Addressee, Message, StatementId};
 use super::upstream::{Copying, Point};
-use super::{ClientId, Flow, Stop, Transaction};
+use super::{ClientId, Flow, Stop, Transaction, Turn};
 use crate::rehearsal::wire::{Bind, Frame, Frontend, Parse, Piece, Target};
 use crate::report::ServerError;
 
@@ -285,6 +285,10 @@ impl<S: Surroundings> Transaction<S> {
             }
             Event::Insert(question, sql) => self.insertions.push_back((question, sql)),
             Event::Place(question, place) => self.places.push_back((question, place)),
+            Event::Aside(question, begins) => {
+                let turn = if begins { Turn::Begin } else { Turn::End };
+                self.turns_aside.push_back((question, turn));
+            }
             Event::Impatient => self.impatient = true,
             Event::Finish => {
                 self.finishing = true;

@@ -42,6 +42,7 @@ pub struct Ending {
 impl<S: Surroundings> Transaction<S> {
     /// Says good-bye to all clients and gives the ending.
     pub(super) fn end(&mut self, stop: Option<Stop>) -> Ending {
+        self.leave_aside();
         let mut gapless = self.upstream.gapless;
         let mut rolled_back = false;
         let verdict = match stop {

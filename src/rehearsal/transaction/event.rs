@@ -41,6 +41,8 @@ pub enum Event {
     Insert(Question, String),
     /// The place to which commands can be undone, once every client is gone.
     Place(Question, Place),
+    /// A check of the user's begins, or is over: what it did is undone.
+    Aside(Question, bool),
     /// Somebody has been waiting for its turn for long, while the client whose turn it is was
     /// silent.
     Impatient,
@@ -125,6 +127,8 @@ pub struct Output {
     pub examined: Vec<(Question, Result<Examined, NotExamined>)>,
     /// Orders about the place that were carried out.
     pub placed: Vec<Question>,
+    /// Checks that may begin, or whose traces are gone.
+    pub turned: Vec<Question>,
 }
 
 /// Where the core writes for one client.
@@ -170,6 +174,11 @@ pub enum Note {
     Finding(Finding),
     /// The verdict is no longer open. The first one counts within one rank.
     Verdict(Verdict, String),
+    /// From here on it is about a check of the user's, or about the command again.
+    Aside {
+        /// About a check.
+        begins: bool,
+    },
     /// A virtual transaction, or an implicit one, ended.
     VirtualEnd {
         /// Committed, not rolled back.

@@ -32,6 +32,8 @@ impl<S: Surroundings> Transaction<S> {
                 self.insert(question, &sql).await?;
             } else if let Some((question, place)) = self.next_place() {
                 self.place(question, place).await?;
+            } else if let Some((question, turn)) = self.turns_aside.pop_front() {
+                self.turn_aside(question, turn).await?;
             } else if self.finishing {
                 return self.finish().await;
             } else {
@@ -204,7 +206,7 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     /// Cleans up behind a client that is gone.
-    async fn depart(&mut self, id: ClientId) -> Flow<()> {
+    pub(super) async fn depart(&mut self, id: ClientId) -> Flow<()> {
         // What is still to be said to it is said first.
         match self.output.clients.get_mut(&id) {
             Some(outlet) if !outlet.bytes.is_empty() => outlet.close = true,

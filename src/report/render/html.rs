@@ -56,6 +56,7 @@ fn article(outline: &Outline) -> Markup {
             (marks("Findings", &outline.findings))
             (marks("Fixtures", &outline.fixtures))
             (marks("Assertions", &outline.assertions))
+            (marks("Checks", &outline.checks))
             (marks(&outline.revisions_heading, &outline.revisions))
             @if !outline.schema.is_empty() {
                 h2 { (outline.schema_heading) }

@@ -42,6 +42,7 @@ pub fn markdown_of(outline: &Outline) -> String {
     marks(&mut page, "Findings", &outline.findings);
     marks(&mut page, "Fixtures", &outline.fixtures);
     marks(&mut page, "Assertions", &outline.assertions);
+    marks(&mut page, "Checks", &outline.checks);
     marks(&mut page, &outline.revisions_heading, &outline.revisions);
     if !outline.schema.is_empty() {
         page.push_str(&format!("\n**{}**\n\n", outline.schema_heading));

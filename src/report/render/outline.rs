@@ -8,7 +8,8 @@ use super::revisions;
 use super::trip::round_trip;
 use crate::report::units::{bytes, count, micros, millis};
 use crate::report::{
-    Assertion, Finding, Fixture, Phase, Report, Severity, Statement, StatementOutcome, revision,
+    Assertion, Checked, CheckedAt, Finding, Fixture, Phase, Report, Severity, Statement,
+    StatementOutcome, revision,
 };
 use crate::verdict::Verdict;
 
@@ -132,6 +133,8 @@ pub struct Outline {
     pub fixtures: Vec<Mark>,
     /// The questions about the data.
     pub assertions: Vec<Mark>,
+    /// The team's own checks.
+    pub checks: Vec<Mark>,
     /// The heading of the revisions.
     pub revisions_heading: String,
     /// Where the database stands among the tool's revisions, and what is pending.
@@ -191,6 +194,7 @@ impl Outline {
                 .unwrap_or_default(),
             fixtures: report.fixtures.iter().map(fixture).collect(),
             assertions: report.assertions.iter().map(assertion).collect(),
+            checks: report.checks.iter().flat_map(checked).collect(),
             schema_heading: match (report.phase, &report.verdict) {
                 (Phase::Upgrade, _) => "Schema: what changed".to_owned(),
                 (Phase::DryRun, Verdict::Passed) => "Schema: what the upgrade will do".to_owned(),
@@ -257,6 +261,28 @@ fn assertion(assertion: &Assertion) -> Mark {
             micros(assertion.micros)
         )),
     }
+}
+
+fn checked(check: &Checked) -> Vec<Mark> {
+    let at = match check.at {
+        CheckedAt::Before => ", before the upgrade,",
+        CheckedAt::After => "",
+    };
+    let said = Mark {
+        tone: tone(check.passed()),
+        text: printable(&format!(
+            "{}{at} {} ({}, {})",
+            check.name,
+            check.words(),
+            millis(check.millis),
+            count(check.statements, "statement")
+        )),
+    };
+    let output = tail(&check.output).into_iter().map(|text| Mark {
+        tone: Tone::Plain,
+        text,
+    });
+    std::iter::once(said).chain(output).collect()
 }
 
 /// Findings, worst first.

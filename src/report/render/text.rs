@@ -53,6 +53,7 @@ pub fn text_of(outline: &Outline, style: Style) -> String {
     page.marks("Findings", &outline.findings);
     page.marks("Fixtures", &outline.fixtures);
     page.marks("Assertions", &outline.assertions);
+    page.marks("Checks", &outline.checks);
     page.marks(&outline.revisions_heading, &outline.revisions);
     page.schema(outline);
     page.statements(outline);
