@@ -10,7 +10,7 @@ mod program;
 mod python;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -267,7 +267,7 @@ fn what_a_check_does_is_undone_behind_it(#[values(13, 18)] major: u8) {
     "took longer than its budget"
 )]
 #[case::slow_in_a_session_of_its_own(
-    "setsid psql \"$DATABASE_URL\" -Xc 'BEGIN; CREATE TABLE held ()' -c 'SELECT pg_sleep(3)' & sleep 60",
+    "setsid psql \"$DATABASE_URL\" -Xc 'BEGIN; CREATE TABLE held ()' -c 'SELECT pg_sleep(60)' & sleep 60",
     5,
     Verdict::BudgetExceeded(Budget::Check),
     "took longer than its budget"
@@ -416,6 +416,42 @@ fn who_waits_behind_a_check_is_protected() {
     let report = done.expect(5).report();
     assert_eq!(report.verdict, Verdict::BudgetExceeded(Budget::Blocking));
     rolled_back(&report);
+}
+
+#[test]
+fn a_signal_ends_a_check_at_once() {
+    let _alone = alone();
+    let database = shop(Server::shared());
+    let before = dump(&database);
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join("here");
+    let script = format!("touch {}; sleep 60", here.display());
+    let file = file(&[sh("long", "After", &script)], "60s");
+    let mut command = drydock(&database.url);
+    command
+        .args(["rehearse", "-o", "json", "-f"])
+        .arg(file.path())
+        .args([
+            "--",
+            "sh",
+            "-c",
+            "psql \"$DATABASE_URL\" -Xc 'CREATE TABLE t ()'",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    while !here.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let began = Instant::now();
+    let id = child.id().to_string();
+    Command::new("kill").args(["-INT", &id]).status().unwrap();
+    let done = Done::from(child.wait_with_output().unwrap()).expect(130);
+    assert!(began.elapsed() < Duration::from_secs(20), "{done}");
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::Interrupted);
+    rolled_back(&report);
+    assert_eq!(dump(&database), before);
 }
 
 #[test]

@@ -25,6 +25,7 @@ struct Pod {
     script: String,
     run: String,
     evidence: Option<String>,
+    checks: serde_json::Value,
 }
 
 impl Pod {
@@ -41,6 +42,7 @@ impl Pod {
             script: script.to_owned(),
             run: format!("orders-dryrun-0123abcd-{}", database.name),
             evidence: None,
+            checks: serde_json::json!([]),
         }
     }
 
@@ -68,6 +70,7 @@ impl Pod {
             "image": "registry.example/orders:v1",
             "command": {"upgrade": ["sh", "-c", self.script]},
             "database": {"exposeAs": {"url": "DATABASE_URL"}},
+            "dryRun": {"checks": self.checks},
         });
         command
             .env("DRYDOCK_RUN", &self.run)
@@ -230,6 +233,37 @@ fn a_good_dry_run_leaves_a_report_a_summary_and_the_database_as_it_was() {
     assert_ne!(summary.before, summary.predicted);
     assert_eq!(database.dump(), before);
     assert!(pod.path("drydock-bin/drydock").exists());
+}
+
+#[test]
+fn the_teams_own_checks_run_in_the_users_container_between_the_same_two_ends() {
+    let database = orders();
+    let check = |name: &str, at: &str, condition: &str| {
+        let script = format!("test \"$(psql \"$DATABASE_URL\" -XAtc \"SELECT {condition}\")\" = t");
+        serde_json::json!({"name": name, "at": at, "command": ["sh", "-c", script]})
+    };
+    let mut pod = Pod::dry_run(&database, &sql(NOTE));
+    let old =
+        "count(*) = 0 FROM pg_attribute WHERE attname = 'note' AND attrelid = 'orders'::regclass";
+    let new =
+        "count(*) = 1 FROM pg_attribute WHERE attname = 'note' AND attrelid = 'orders'::regclass";
+    pod.checks = serde_json::json!([check("old", "Before", old), check("new", "After", new)]);
+    let done = pod.complete();
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::Passed, "{done}");
+    assert_eq!(report.checks.len(), 2);
+    let mut pod = Pod::dry_run(&database, &sql(NOTE));
+    pod.checks = serde_json::json!([check("old", "After", old)]);
+    let done = pod.complete();
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::Failed, "{done}");
+    assert!(
+        report
+            .message
+            .contains("the check old failed with exit code 1")
+    );
+    let witness = report.witness.unwrap();
+    assert_eq!(witness.rollback, RollbackProof::Verified);
 }
 
 #[test]

@@ -288,16 +288,23 @@ impl<S: Surroundings> Transaction<S> {
             Event::Aside(question, begins) => {
                 let turn = if begins { Turn::Begin } else { Turn::End };
                 self.turns_aside.push_back((question, turn));
+                // The check is over, whatever it left at work.
+                self.cancel_a_clients();
             }
             Event::Impatient => self.impatient = true,
             Event::Finish => {
                 self.finishing = true;
-                if self.current.is_some() && self.upstream.replies.await_a_clients() {
-                    self.output.cancel = true;
-                }
+                self.cancel_a_clients();
             }
         }
         Ok(())
+    }
+
+    /// Cancels the statement of a client, if one runs.
+    fn cancel_a_clients(&mut self) {
+        if self.current.is_some() && self.upstream.replies.await_a_clients() {
+            self.output.cancel = true;
+        }
     }
 
     fn left(&mut self, id: ClientId) {
