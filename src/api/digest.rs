@@ -242,7 +242,7 @@ database:
         let one = of("{name: a, command: [x]}");
         assert_eq!(one, of("{name: a, command: [x], at: After}"));
         assert_ne!(one, of("{name: a, command: [x], at: Before}"));
-        assert_ne!(one, of("{name: a, command: [x, y]}"));
+        assert_ne!(one, of("{name: a, command: [x, z]}"));
     }
 
     #[test]
