@@ -7,6 +7,7 @@
 use super::event::{Note, Question, Surroundings};
 use super::replies::StatementId;
 use super::upstream::Point;
+use super::violation::RETREATS;
 use super::{ClientId, Control, Flow, Savepoint, Transaction, answers};
 use crate::rehearsal::wire::SqlState;
 
@@ -23,6 +24,7 @@ pub(super) struct Aside {
     statements: StatementId,
     virtual_transactions: u32,
     subtransactions: u64,
+    retreats: u32,
     refused: bool,
     wrote: bool,
 }
@@ -52,6 +54,8 @@ impl<S: Surroundings> Transaction<S> {
             statements: self.statements,
             virtual_transactions: self.virtual_transactions,
             subtransactions: self.subtransactions,
+            // Rows that it violates a constraint with are not looked for.
+            retreats: std::mem::replace(&mut self.retreats, RETREATS),
             refused: std::mem::take(&mut self.refused),
             wrote: self.output.wrote,
         });
@@ -67,6 +71,8 @@ impl<S: Surroundings> Transaction<S> {
         self.control(&Control::Release(Savepoint::Aside));
         self.upstream.savepoint = Point::Absent;
         self.sync().await?;
+        self.upstream.violated = None;
+        self.upstream.retreat = None;
         self.deferred.stale();
         self.session_touched = true;
         self.leave_aside();
@@ -81,6 +87,7 @@ impl<S: Surroundings> Transaction<S> {
         self.statements = aside.statements;
         self.virtual_transactions = aside.virtual_transactions;
         self.subtransactions = aside.subtransactions;
+        self.retreats = aside.retreats;
         self.refused = aside.refused;
         self.output.wrote = aside.wrote;
         self.output.notes.push(Note::Aside { begins: false });

@@ -21,7 +21,7 @@ use catalogue::{Sought, WAITED_FOR};
 
 /// As many statements and COMMITs of a rehearsal get a savepoint of their own, which may be one more
 /// subtransaction with an id.
-const RETREATS: u32 = 16;
+pub(super) const RETREATS: u32 = 16;
 
 /// As many rows are counted.
 const COUNTED: u64 = 10_000;
