@@ -133,16 +133,16 @@ impl Stage<'_> {
                 &format!("no data migration was run a second time: {reason}"),
             ));
         }
-        let stop = cut.as_ref().and_then(|cut| cut.stop.as_ref());
         SecondTransaction {
-            interrupted: matches!(stop, Some(Stop::Asked)),
-            lost: matches!(stop, Some(Stop::Lease)),
+            interrupted: matches!(cut, Some(Cut::Stopped(Stop::Asked, _))),
+            lost: matches!(cut, Some(Cut::Stopped(Stop::Lease, _))),
             bypass: guard.bypass,
             findings: found,
             report: RoundTrip {
-                cut: cut
-                    .map(|cut| cut.reason)
-                    .or(guard.ended.map(|it| it.message)),
+                cut: match cut {
+                    Some(cut) => Some(cut.reason(guard.ended)),
+                    None => guard.ended.map(|it| it.message),
+                },
                 revisions: taken.tried.into_iter().map(|tried| tried.leg).collect(),
                 left: left(&before.state, first, &walked),
                 steps: walked.into_iter().map(|walked| walked.step).collect(),

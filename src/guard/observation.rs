@@ -1,6 +1,8 @@
 //! One look at the server: who is blocked by the rehearsal, whom it waits for itself, and who
 //! else is there of the command's role.
 
+use std::time::Duration;
+
 use crate::postgres::ask::{Ask, AskError, Row, literal};
 
 /// A session that waits for the rehearsal, or that the rehearsal waits for.
@@ -14,6 +16,9 @@ pub(super) struct Session {
     pub mode: String,
     /// On what.
     pub object: String,
+    /// For how long already, where the server says so (`pg_locks.waitstart`, PostgreSQL 14 and
+    /// newer; not yet set in the first moment of a wait).
+    pub waited: Option<Duration>,
 }
 
 /// What one look saw.
@@ -60,7 +65,7 @@ pub(super) async fn prepare(
     let sql = format!(
         "PREPARE drydock_glance AS
          SELECT CASE WHEN a.application_name = {command} THEN 'around' ELSE 'stranger' END,
-                a.pid, a.application_name, '', ''
+                a.pid, a.application_name, '', '', NULL
            FROM pg_catalog.pg_stat_get_activity(NULL) a
            JOIN pg_catalog.pg_stat_get_activity(pg_backend_pid()) me
              ON a.datid = me.datid AND a.usesysid = me.usesysid
@@ -68,7 +73,7 @@ pub(super) async fn prepare(
           WHERE a.application_name NOT LIKE 'drydock/%' AND a.pid <> {watched}
             AND a.backend_start > {began}::timestamptz
          UNION ALL
-         SELECT 'waiting', 0, '', '', ''
+         SELECT 'waiting', 0, '', '', '', NULL
           WHERE EXISTS (
             SELECT FROM pg_catalog.pg_stat_get_activity(NULL) a
              WHERE a.wait_event_type = 'Lock'
@@ -76,17 +81,19 @@ pub(super) async fn prepare(
          PREPARE drydock_look AS
          WITH waiting AS MATERIALIZED (
            SELECT l.pid, l.mode, l.locktype, l.relation,
+                  (to_jsonb(l) ->> 'waitstart')::timestamptz AS since,
                   l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AS here
              FROM pg_locks l WHERE NOT l.granted),
          chains AS MATERIALIZED (
            SELECT w.*, pg_blocking_pids(w.pid) AS blockers FROM waiting w)
          SELECT 'blocked', c.pid, a.application_name, c.mode,
-                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END
+                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END,
+                (extract(epoch FROM clock_timestamp() - c.since) * 1000000)::bigint
            FROM chains c LEFT JOIN pg_stat_activity a ON a.pid = c.pid
           WHERE c.pid <> {watched} AND {watched} = ANY (c.blockers)
          UNION ALL
          SELECT 'blocker', b.pid, coalesce(nullif(a.application_name, ''), a.backend_type), c.mode,
-                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END
+                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END, NULL
            FROM chains c CROSS JOIN unnest(c.blockers) b(pid)
            LEFT JOIN pg_stat_activity a ON a.pid = b.pid
           WHERE c.pid = {watched};
@@ -133,6 +140,7 @@ fn read(rows: Vec<Row>) -> Observation {
             application: next(),
             mode: next(),
             object: next(),
+            waited: next().parse().ok().map(Duration::from_micros),
         };
         match kind.as_str() {
             "blocked" => seen.blocked.push(session),
@@ -159,7 +167,7 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn row(columns: [Option<&str>; 5]) -> Row {
+    fn row(columns: [Option<&str>; 6]) -> Row {
         columns.iter().map(|c| c.map(str::to_owned)).collect()
     }
 
@@ -172,12 +180,14 @@ mod tests {
                 None,
                 Some("RowExclusiveLock"),
                 Some("orders"),
+                Some("2500"),
             ]),
             row([
                 Some("blocker"),
                 Some("8"),
                 Some("report"),
                 Some("AccessExclusiveLock"),
+                None,
                 None,
             ]),
             row([
@@ -186,10 +196,13 @@ mod tests {
                 Some("psql"),
                 Some(""),
                 Some(""),
+                None,
             ]),
         ]);
         assert_eq!(seen.blocked[0].name(), "pid 7");
+        assert_eq!(seen.blocked[0].waited, Some(Duration::from_micros(2500)));
         assert_eq!(seen.blockers[0].name(), "pid 8 (\"report\")");
+        assert_eq!(seen.blockers[0].waited, None);
         assert_eq!(seen.strangers[0].pid, 9);
     }
 }

@@ -5,11 +5,18 @@ use std::time::Duration;
 
 use super::observation::Session;
 
-/// Remembers since when sessions wait. PostgreSQL tells it itself from version 14 on
-/// (`pg_locks.waitstart`); our own clock serves all versions alike.
+/// Remembers since when sessions wait for the rehearsal.
+///
+/// The server says since when (`pg_locks.waitstart`), but may count what the session waited for
+/// somebody else before; and it does not say so before PostgreSQL 14. A session that did not wait at
+/// the look before waits since then at the earliest, and where nothing else is known that is what
+/// counts: the guard rather ends a rehearsal between two looks too early than an application waits
+/// too long.
 #[derive(Debug)]
 pub(super) struct Patience {
     budget: Duration,
+    /// When it was looked the last time.
+    looked: Duration,
     since: BTreeMap<i32, Duration>,
     longest: Duration,
 }
@@ -27,19 +34,24 @@ impl Patience {
     pub(super) fn new(budget: Duration) -> Self {
         Self {
             budget,
+            looked: Duration::ZERO,
             since: BTreeMap::new(),
             longest: Duration::ZERO,
         }
     }
 
-    /// Takes in who is blocked `now`, which counts from any fixed moment; says whose patience is
-    /// at its end.
+    /// Takes in who is blocked `now`, which counts from the moment at which nobody could be blocked
+    /// yet; says whose patience is at its end.
     pub(super) fn observe(&mut self, now: Duration, blocked: &[Session]) -> Option<Exhausted> {
         self.since
             .retain(|pid, _| blocked.iter().any(|session| session.pid == *pid));
+        let looked = std::mem::replace(&mut self.looked, now);
         let mut exhausted: Option<Exhausted> = None;
         for session in blocked {
-            let since = *self.since.entry(session.pid).or_insert(now);
+            let since = *self.since.entry(session.pid).or_insert_with(|| {
+                let told = session.waited.map(|waited| now.saturating_sub(waited));
+                told.map_or(looked, |since| since.max(looked))
+            });
             let waited = now.saturating_sub(since);
             self.longest = self.longest.max(waited);
             if waited >= self.budget && exhausted.as_ref().is_none_or(|e| e.waited < waited) {
@@ -50,6 +62,11 @@ impl Patience {
             }
         }
         exhausted
+    }
+
+    /// When somebody's patience will be at its end, if it goes on like this.
+    pub(super) fn ends(&self) -> Option<Duration> {
+        self.since.values().min().map(|since| *since + self.budget)
     }
 
     /// The longest wait so far.
@@ -68,6 +85,7 @@ mod tests {
             application: String::new(),
             mode: "RowExclusiveLock".into(),
             object: "orders".into(),
+            waited: None,
         }
     }
 
@@ -78,7 +96,9 @@ mod tests {
     #[test]
     fn patience_ends_when_one_session_has_waited_for_the_whole_budget() {
         let mut patience = Patience::new(ms(300));
-        assert_eq!(patience.observe(ms(1000), &[session(1)]), None);
+        assert_eq!(patience.observe(ms(1000), &[]), None);
+        assert_eq!(patience.observe(ms(1025), &[session(1)]), None);
+        assert_eq!(patience.ends(), Some(ms(1300)));
         assert_eq!(patience.observe(ms(1299), &[session(1), session(2)]), None);
         let exhausted = patience
             .observe(ms(1300), &[session(1), session(2)])
@@ -87,19 +107,36 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_begins_when_the_server_says_but_not_before_it_was_for_the_rehearsal() {
+        let told = |millis| Session {
+            waited: Some(ms(millis)),
+            ..session(1)
+        };
+        let mut patience = Patience::new(ms(300));
+        patience.observe(ms(1000), &[]);
+        patience.observe(ms(1025), &[told(10)]);
+        assert_eq!(patience.ends(), Some(ms(1315)));
+        patience.observe(ms(1050), &[]);
+        assert_eq!(patience.ends(), None);
+        patience.observe(ms(1075), &[told(5000)]);
+        assert_eq!(patience.ends(), Some(ms(1350)));
+    }
+
+    #[test]
     fn a_session_that_went_on_in_between_starts_anew() {
         let mut patience = Patience::new(ms(300));
         patience.observe(ms(0), &[session(1)]);
         patience.observe(ms(200), &[]);
         patience.observe(ms(250), &[session(1)]);
-        assert_eq!(patience.observe(ms(500), &[session(1)]), None);
-        assert_eq!(patience.longest(), ms(250));
+        assert_eq!(patience.observe(ms(499), &[session(1)]), None);
+        assert_eq!(patience.longest(), ms(299));
     }
 
     #[test]
     fn the_longest_waiting_session_is_the_one_that_is_named() {
         let mut patience = Patience::new(ms(100));
         patience.observe(ms(0), &[session(5)]);
+        patience.observe(ms(25), &[session(5)]);
         patience.observe(ms(50), &[session(1), session(5)]);
         assert_eq!(
             patience

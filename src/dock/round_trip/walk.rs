@@ -11,6 +11,7 @@ use crate::dock::link::{How, Sidecar};
 use crate::dock::record::Said;
 use crate::dock::rehearse::Stage;
 use crate::dock::rows::{self, Sums};
+use crate::guard::Ended;
 use crate::postgres::ask::AskError;
 use crate::rehearsal::proxy::Asker;
 use crate::report::{StepName, TripStep};
@@ -20,33 +21,39 @@ use crate::schema::Snapshot;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What ended a walk on the way.
-pub(super) struct Cut {
-    pub(super) reason: String,
-    pub(super) stop: Option<Stop>,
+pub(super) enum Cut {
+    /// Something that only this reason tells.
+    Because(String),
+    /// The end of the second rehearsal, during a step.
+    Stopped(Stop, String),
 }
 
 impl Cut {
     pub(super) fn because(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            stop: None,
-        }
+        Self::Because(reason.into())
     }
 
     fn stopped(stop: Stop, step: &str) -> Self {
-        let reason = match &stop {
-            Stop::Guard(said) => format!("ended during the {step}: {}", said.message),
-            Stop::Rehearsal => {
+        Self::Stopped(stop, step.to_owned())
+    }
+
+    /// In words. The end of a rehearsal may be noticed before the word of the guard that ended it:
+    /// `guard` is what the guard says behind it.
+    pub(super) fn reason(self, guard: Option<Ended>) -> String {
+        let said = guard.map(|ended| ended.message);
+        match (self, said) {
+            (Self::Because(reason), _) => reason,
+            (Self::Stopped(Stop::Guard(Said { message, .. }), step), _)
+            | (Self::Stopped(Stop::Rehearsal, step), Some(message)) => {
+                format!("ended during the {step}: {message}")
+            }
+            (Self::Stopped(Stop::Rehearsal, step), None) => {
                 format!("the second rehearsal ended by itself during the {step}")
             }
-            Stop::Lease => {
+            (Self::Stopped(Stop::Lease, step), _) => {
                 format!("the connection that holds drydock's lock was lost during the {step}")
             }
-            Stop::Asked => format!("stopped during the {step}"),
-        };
-        Self {
-            reason,
-            stop: Some(stop),
+            (Self::Stopped(Stop::Asked, step), _) => format!("stopped during the {step}"),
         }
     }
 }
