@@ -63,6 +63,7 @@ pub fn judge(
         heads: revisions.heads().map(line).collect(),
         ..report::Revisions::default()
     };
+    findings.extend(none(&revisions));
     findings.extend(heads(&revisions, target));
     findings.extend(bases(&revisions));
     if let Some(seen) = seen {
@@ -77,6 +78,19 @@ fn line(revision: &Revision) -> report::Revision {
         message: revision.message.clone(),
         micros: None,
     }
+}
+
+/// A history without any revision: the files are elsewhere, or were left out of the image.
+fn none(revisions: &Revisions) -> Option<Finding> {
+    revisions.all().is_empty().then(|| Finding {
+        code: "NoRevisions".to_owned(),
+        severity: Severity::Error,
+        message:
+            "Alembic finds no revision at all: are the files there, and do script_location and \
+                  version_locations lead to them?"
+                .to_owned(),
+        statement: None,
+    })
 }
 
 /// Several heads that the target does not choose among.
