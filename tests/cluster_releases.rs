@@ -97,6 +97,58 @@ fn good_releases_are_rehearsed_without_a_trace_then_applied_and_only_then_their_
 }
 
 #[test]
+fn the_way_back_and_the_teams_own_questions_are_answered_in_the_cluster() {
+    let orders = Orders::at("deep", &image("v1"));
+    let (v2, fee) = (image("v2"), image("v3-data"));
+    let look = "import os, psycopg; psycopg.connect(os.environ['DATABASE_URL'].replace('+psycopg', ''))\
+                .execute('SELECT currency FROM orders')";
+    let deep = json!({
+        "roundTrip": true,
+        "rerun": "Pending",
+        "deny": ["DowngradeFailed", "DowngradeLeftovers", "ModelsDiffer", "RerunChanged"],
+        "assertions": [{
+            "name": "every-order-has-a-currency", "expect": "Empty",
+            "sql": "SELECT FROM orders WHERE currency IS NULL",
+        }],
+        "checks": [{"name": "the-new-code-reads-it", "command": ["python3", "-c", look]}],
+    });
+
+    // The good twin: what is asked holds, and it is applied.
+    orders.release(&v2, &json!({"dryRun": deep}));
+    let dry_run = orders
+        .namespace
+        .wait(PATIENCE, "the dry run's Job", || orders.job("dryRun"));
+    orders.says(PATIENCE, "GateOpen", "True", "Released");
+    assert_eq!(orders.conditions(), released("Passed", "Upgraded"));
+    let report = orders.report(&dry_run);
+    assert_eq!(report["assertions"][0]["outcome"], "held", "{report}");
+    assert_eq!(report["checks"][0]["outcome"], "passed", "{report}");
+    let trip = &report["roundTrip"];
+    assert_eq!(trip["cut"], Value::Null, "{trip}");
+    assert_eq!(trip["revisions"].as_array().unwrap().len(), 5, "{trip}");
+    let steps: Vec<&str> = trip["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|step| step["name"].as_str())
+        .collect();
+    assert_eq!(
+        steps,
+        ["modelCheck", "secondUpgrade", "downgrade", "upgradeAgain"]
+    );
+    orders.rolled_out(&v2);
+
+    // The bad one: its data migration is not to be run twice.
+    let before = orders.dump("orders");
+    orders.release(&fee, &json!({"dryRun": deep}));
+    let why = orders.says(PATIENCE, "Stalled", "True", "Failed");
+    assert!(why.contains("RerunChanged, which is denied"), "{why}");
+    assert_eq!(orders.conditions()["GateOpen"], "False Failed");
+    assert_eq!(orders.dump("orders"), before);
+    orders.wait_at_the_gate(&fee);
+}
+
+#[test]
 fn a_database_that_others_change_before_the_upgrade_is_rehearsed_again_three_times_at_most() {
     let orders = Orders::at("drift", &image("v1"));
     orders.release(&image("v2"), &json!({}));

@@ -25,7 +25,10 @@ struct Pod {
     script: String,
     run: String,
     evidence: Option<String>,
-    checks: serde_json::Value,
+    /// The specification's `dryRun`.
+    dry_run: serde_json::Value,
+    /// The command that goes back.
+    downgrade: Option<String>,
 }
 
 impl Pod {
@@ -42,7 +45,8 @@ impl Pod {
             script: script.to_owned(),
             run: format!("orders-dryrun-0123abcd-{}", database.name),
             evidence: None,
-            checks: serde_json::json!([]),
+            dry_run: serde_json::json!({}),
+            downgrade: None,
         }
     }
 
@@ -66,12 +70,15 @@ impl Pod {
     /// A container of ours.
     fn step(&self, arguments: &[&str]) -> Command {
         let mut command = self.bare_step(arguments);
-        let spec = serde_json::json!({
+        let mut spec = serde_json::json!({
             "image": "registry.example/orders:v1",
             "command": {"upgrade": ["sh", "-c", self.script]},
             "database": {"exposeAs": {"url": "DATABASE_URL"}},
-            "dryRun": {"checks": self.checks},
+            "dryRun": self.dry_run,
         });
+        if let Some(script) = &self.downgrade {
+            spec["command"]["downgrade"] = serde_json::json!(["sh", "-c", script]);
+        }
         command
             .env("DRYDOCK_RUN", &self.run)
             .env("DRYDOCK_SPEC", spec.to_string())
@@ -247,13 +254,14 @@ fn the_teams_own_checks_run_in_the_users_container_between_the_same_two_ends() {
         "count(*) = 0 FROM pg_attribute WHERE attname = 'note' AND attrelid = 'orders'::regclass";
     let new =
         "count(*) = 1 FROM pg_attribute WHERE attname = 'note' AND attrelid = 'orders'::regclass";
-    pod.checks = serde_json::json!([check("old", "Before", old), check("new", "After", new)]);
+    pod.dry_run =
+        serde_json::json!({"checks": [check("old", "Before", old), check("new", "After", new)]});
     let done = pod.complete();
     let report = done.report();
     assert_eq!(report.verdict, Verdict::Passed, "{done}");
     assert_eq!(report.checks.len(), 2);
     let mut pod = Pod::dry_run(&database, &sql(NOTE));
-    pod.checks = serde_json::json!([check("old", "After", old)]);
+    pod.dry_run = serde_json::json!({"checks": [check("old", "After", old)]});
     let done = pod.complete();
     let report = done.report();
     assert_eq!(report.verdict, Verdict::Failed, "{done}");
@@ -264,6 +272,48 @@ fn the_teams_own_checks_run_in_the_users_container_between_the_same_two_ends() {
     );
     let witness = report.witness.unwrap();
     assert_eq!(witness.rollback, RollbackProof::Verified);
+}
+
+#[test]
+fn a_pod_goes_the_way_back_too_and_asks_about_the_data() {
+    let database = orders();
+    let before = database.dump();
+    let asked = |expect: &str| {
+        serde_json::json!({
+            "roundTrip": true,
+            "deny": ["StubDowngrade"],
+            "assertions": [{"name": "notes", "expect": expect, "sql": "SELECT FROM orders WHERE note IS NULL"}],
+        })
+    };
+    let back = sql("ALTER TABLE orders DROP COLUMN IF EXISTS note");
+    let again = sql("ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text");
+    let mut pod = Pod::dry_run(&database, &again);
+    (pod.dry_run, pod.downgrade) = (asked("NonEmpty"), Some(back.clone()));
+    let report = pod.complete().expect(0).report();
+    assert_eq!(report.verdict, Verdict::Passed);
+    let trip = report.round_trip.unwrap();
+    assert_eq!((trip.cut, trip.steps.len()), (None, 4));
+    assert_eq!(report.assertions.len(), 1);
+
+    let mut pod = Pod::dry_run(&database, &again);
+    (pod.dry_run, pod.downgrade) = (asked("Empty"), Some(back));
+    let report = pod.complete().expect(1).report();
+    assert!(
+        report.message.contains("the assertion notes failed"),
+        "{}",
+        report.message
+    );
+    assert_eq!(report.witness.unwrap().rollback, RollbackProof::Verified);
+
+    let mut pod = Pod::dry_run(&database, &again);
+    (pod.dry_run, pod.downgrade) = (asked("NonEmpty"), Some("true".to_owned()));
+    let report = pod.complete().expect(1).report();
+    assert!(
+        report.message.contains("StubDowngrade, which is denied"),
+        "{}",
+        report.message
+    );
+    assert_eq!(database.dump(), before);
 }
 
 #[test]
