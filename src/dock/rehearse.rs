@@ -56,6 +56,8 @@ impl Stage<'_> {
         keep: impl Fn(&Before) -> Result<(), Said>,
     ) -> Result<(Before, DryRun), Said> {
         let ground = Ground::of(lease);
+        // Before there is a guard: what Alembic runs for an answer is no part of the migration.
+        let (audience, heard) = self.ask(audience).await?;
         let opening = Holding::open(self, &ground, address);
         let taking = Before::take(lease, &self.plan.tool);
         let (holding, mut before) = tokio::try_join!(opening, taking)?;
@@ -68,10 +70,7 @@ impl Stage<'_> {
             link,
             touched,
         } = self.follow(lease, &before, holding, audience).await;
-        let (link, line) = match link {
-            Some(link) if !record.interrupted => self.inspect(&before, &mut record, link).await,
-            _ => (None, Ok(Vec::new())),
-        };
+        let line = self.inspect(&before, &mut record, heard.as_ref());
         if let (Some(link), Some(prediction)) = (link, &record.prediction)
             && self.plan.goes_on()
             && record.may_go_on()
