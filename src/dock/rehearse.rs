@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::before::Before;
 use super::console::Console;
+use super::decide::round_trip::not_done;
 use super::follow::{First, lock_lost};
 use super::holding::{Ground, Holding};
 use super::lease::Lease;
@@ -79,6 +80,7 @@ impl Stage<'_> {
                 first: prediction,
                 touched: &touched,
                 line: &line,
+                revisions: record.revisions.as_ref(),
             };
             let second = self
                 .second_transaction(lease, &mut before, &known, link, keep)
@@ -88,6 +90,9 @@ impl Stage<'_> {
                 record.broken = Some(lock_lost());
             }
             record.findings.extend(second.findings.iter().cloned());
+            if let (true, Some(reason)) = (self.plan.round_trip, &second.report.cut) {
+                record.findings.push(not_done(reason));
+            }
             record.second = Some(second);
         }
         record
