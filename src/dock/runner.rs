@@ -321,6 +321,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_runner_says_which_revision_file_is_for_several_databases_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name).display().to_string();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let one = file("one.py", "def upgrade() -> None:\n    pass\n");
+        let several = file(
+            "several.py",
+            "def upgrade(engine_name: str) -> None:\n    pass\n",
+        );
+        let (mut sidecar, runner) = link::channel();
+        let (output, _heard) = mpsc::channel(16);
+        let (_keep, stop) = watch::channel(false);
+        tokio::spawn(serve(runner, output, stop));
+        for (files, expected) in [
+            (vec!["no/such/file.py".to_owned(), one.clone()], None),
+            (vec![one, several.clone()], Some(several)),
+        ] {
+            let order = Order::Look { files };
+            sidecar.orders.send(order).await.unwrap();
+            let answer = sidecar.answers.recv().await;
+            let for_several = expected;
+            assert_eq!(answer, Some(Answer::Looked { for_several }));
+        }
+    }
+
+    #[tokio::test]
     async fn an_unknown_program_is_named() {
         let mut start = shell("");
         start.command = vec!["no-such-program".into()];
