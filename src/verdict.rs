@@ -78,6 +78,9 @@ pub enum NotRehearsed {
     RehearsalObjectTouched,
     /// In one transaction the whole migration needs more than half of the lock table.
     LockTable,
+    /// The revisions are written for several databases, of which the rehearsal is of one; the others
+    /// would really be migrated.
+    SeveralDatabases,
 }
 
 /// Which limit was exceeded.

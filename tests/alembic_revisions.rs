@@ -11,8 +11,8 @@ mod python;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use drydock::report::{Report, Revisions};
-use drydock::verdict::Verdict;
+use drydock::report::{Report, Revisions, StepName};
+use drydock::verdict::{NotRehearsed, Verdict};
 use postgres::{Database, Server};
 use program::{Done, bare, drydock};
 use rstest::rstest;
@@ -37,6 +37,24 @@ fn rehearse(database: &Database<'_>, command: &[String]) -> Done {
         .args(["rehearse", "--no-round-trip", "-o", "json", "--"])
         .args(command);
     Done::of(program)
+}
+
+/// By a file, with the round trip where a way back is known.
+fn rehearse_file(database: &Database<'_>, spec: &serde_json::Value) -> Done {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), spec.to_string()).unwrap();
+    let mut program = drydock(&database.url);
+    program
+        .current_dir(python::project("revisions"))
+        .env("ALEMBIC", python::program("alembic"))
+        .args(["rehearse", "-o", "json", "-f"])
+        .arg(file.path());
+    Done::of(program)
+}
+
+fn pending(report: &Report) -> Vec<&str> {
+    let pending = &named(report).pending;
+    pending.iter().map(|it| it.revision.as_str()).collect()
 }
 
 fn upgrade(database: &Database<'_>, words: &[&str]) {
@@ -131,6 +149,144 @@ fn a_version_table_of_another_name_and_schema_is_found() {
     let report = done.report();
     assert_eq!(named(&report).tables, ["admin.migrated"]);
     assert_eq!(named(&report).current, ["a1"]);
+    assert!(named(&report).pending[0].micros.is_some());
+}
+
+/// Another application's table is beside ours, and our first release comes, or a later one.
+#[rstest]
+#[case::first_release(None, "base")]
+#[case::later(Some("a1"), "a1")]
+fn the_way_back_leads_by_the_version_table_of_these_revisions(
+    #[case] at: Option<&str>,
+    #[case] back_to: &str,
+    #[values(13, 18)] major: u8,
+) {
+    let _alone = alone();
+    let database = Server::shared_of(major).database();
+    database.psql(
+        "CREATE SCHEMA billing;
+         CREATE TABLE billing.alembic_version (version_num varchar(32) NOT NULL);
+         INSERT INTO billing.alembic_version VALUES ('b9')",
+    );
+    if let Some(at) = at {
+        upgrade(&database, &["upgrade", at]);
+    }
+    let command = serde_json::json!([python::program("alembic")]);
+    let done = rehearse_file(
+        &database,
+        &serde_json::json!({"alembic": {"command": command}}),
+    );
+    let report = done.expect(0).report();
+    assert_eq!(named(&report).tables, ["public.alembic_version"]);
+    let said = found(&report, "SeveralVersionTables");
+    assert!(said.contains("billing.alembic_version"), "{said}");
+    let trip = report.round_trip.as_ref().unwrap();
+    assert_eq!(trip.cut, None);
+    let downgrade = trip
+        .steps
+        .iter()
+        .find(|step| step.name == StepName::Downgrade)
+        .unwrap();
+    assert_eq!(downgrade.command.last().unwrap(), back_to);
+    assert_eq!(downgrade.exit, Some(0), "{}", downgrade.output);
+    assert!(trip.left.is_empty(), "{:?}", trip.left);
+}
+
+#[rstest]
+#[case::to_a_lower_one(&["upgrade", "a1"], &["a1"])]
+#[case::heads(&["-n", "branches", "upgrade", "heads"], &["b1", "b2", "o1"])]
+#[case::a_label_with_what_it_depends_on(&["-n", "branches", "upgrade", "billing@head"], &["b1", "b2", "o1"])]
+#[case::a_label(&["-n", "branches", "upgrade", "orders@head"], &["o1"])]
+#[case::another_configuration(&["-c", "db/alembic.ini", "upgrade", "head"], &["a1", "b2"])]
+fn what_is_pending_goes_as_far_as_the_target(
+    #[case] words: &[&str],
+    #[case] expected: &[&str],
+    #[values(13, 18)] major: u8,
+) {
+    let _alone = alone();
+    let database = Server::shared_of(major).database();
+    let report = rehearse(&database, &alembic(words)).expect(0).report();
+    let mut pending = pending(&report);
+    pending.sort_unstable();
+    assert_eq!(pending, expected);
+}
+
+#[rstest]
+fn behind_a_wrapper_alembic_is_called_as_it_is_without_one(
+    #[values("uv", "script", "configuration")] wrapper: &str,
+    #[values(13, 18)] major: u8,
+) {
+    let _alone = alone();
+    let database = Server::shared_of(major).database();
+    let program = python::program;
+    let alembic = match wrapper {
+        "uv" => serde_json::json!({"command": [
+            program("uv"), "run", "--no-project", "--offline", "--no-cache", "--python",
+            program("python"), program("alembic"),
+        ]}),
+        "script" => serde_json::json!({"command": ["./alembic.sh"]}),
+        _ => serde_json::json!({"command": [program("alembic")], "config": "db/alembic.ini"}),
+    };
+    let done = rehearse_file(&database, &serde_json::json!({"alembic": alembic})).expect(0);
+    let report = done.report();
+    assert_eq!(pending(&report), ["a1", "b2"], "{done}");
+    assert_eq!(report.round_trip.as_ref().unwrap().cut, None, "{done}");
+}
+
+#[test]
+fn behind_make_the_upgrade_is_rehearsed_and_nothing_else_is_known() {
+    let _alone = alone();
+    let database = Server::shared().database();
+    let spec = serde_json::json!({"command": {"upgrade": ["make", "-s", "migrate"]}});
+    let report = rehearse_file(&database, &spec).expect(0).report();
+    assert!(report.revisions.is_none());
+    assert!(report.round_trip.is_none());
+    assert!(!report.prediction.unwrap().difference.is_empty());
+}
+
+#[test]
+fn an_environment_that_is_run_for_a_list_is_named_by_its_setting() {
+    let _alone = alone();
+    let database = Server::shared().database();
+    let words = ["-n", "environment", "upgrade", "head"];
+    let done = rehearse(&database, &alembic(&words)).expect(0);
+    let report = done.report();
+    let said = found(&report, "RevisionEnvironment");
+    assert!(
+        said.contains("revision_environment") && said.contains("env.py"),
+        "{said}"
+    );
+    let done = check(&words).expect(3);
+    assert!(done.stdout.contains("revision_environment"), "{done}");
+}
+
+#[rstest]
+fn revisions_for_several_databases_are_refused_before_any_of_them_is_written(
+    #[values(13, 18)] major: u8,
+) {
+    let _alone = alone();
+    let server = Server::shared_of(major);
+    let (orders, billing) = (server.database(), server.database());
+    let run = |words: &[&str]| {
+        let mut program = drydock(&orders.url);
+        program
+            .current_dir(python::project("multidb"))
+            .env("BILLING_URL", &billing.url)
+            .args(["rehearse", "-o", "json", "--"])
+            .args(alembic(words));
+        Done::of(program)
+    };
+    let before = (orders.dump(), billing.dump());
+    let done = run(&["upgrade", "head"]).expect(3);
+    let report = done.report();
+    assert_eq!(
+        report.verdict,
+        Verdict::NotRehearsed(NotRehearsed::SeveralDatabases)
+    );
+    assert!(report.message.contains("0001_notes.py"), "{done}");
+    assert_eq!((orders.dump(), billing.dump()), before);
+    run(&["-n", "one", "upgrade", "head"]).expect(0);
+    assert_eq!((orders.dump(), billing.dump()), before);
 }
 
 #[test]
@@ -156,7 +312,35 @@ fn check(words: &[&str]) -> Done {
 #[case::two_heads(&["-n", "two_heads", "upgrade", "head"], 1, "c3")]
 #[case::gap(&["-n", "gap", "upgrade", "head"], 1, "ffff")]
 #[case::circle(&["-n", "circle", "upgrade", "head"], 1, "e5")]
+#[case::repeated(&["-n", "repeated", "upgrade", "head"], 1, "several files call themselves revision `b2`")]
+#[case::broken(&["-n", "broken", "upgrade", "head"], 1, "no_such_module")]
+#[case::branches(&["-n", "branches", "upgrade", "heads"], 0, "o1")]
 fn check_needs_no_database(#[case] words: &[&str], #[case] code: i32, #[case] names: &str) {
     let done = check(words).expect(code);
     assert!(done.stdout.contains(names), "{done}");
+}
+
+#[test]
+fn check_denies_what_the_command_line_and_the_file_name_and_nothing_that_it_cannot_find() {
+    let run = |deny: serde_json::Value, flags: &[&str]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let spec = serde_json::json!({
+            "alembic": {"command": [python::program("alembic"), "-n", "missing"]},
+            "dryRun": {"roundTrip": true, "deny": deny},
+        });
+        std::fs::write(file.path(), spec.to_string()).unwrap();
+        let mut program = bare();
+        program
+            .current_dir(python::project("round_trip"))
+            .args(["check", "-f"])
+            .arg(file.path())
+            .args(flags);
+        Done::of(program)
+    };
+    let none = serde_json::json!([]);
+    run(none.clone(), &[]).expect(0);
+    run(none.clone(), &["--deny", "MissingDowngrade"]).expect(1);
+    run(serde_json::json!(["MissingDowngrade"]), &[]).expect(1);
+    let done = run(none, &["--deny", "MissingDowngrad"]).expect(2);
+    assert!(done.stderr.contains("MissingDowngrade"), "{done}");
 }

@@ -251,6 +251,31 @@ fn a_command_that_goes_around_the_rehearsal_is_ended_before_it_commits() {
     assert_eq!(database.dump(), before);
 }
 
+/// Of another role in another database: it is known by its name alone.
+#[test]
+fn a_session_of_the_command_in_another_database_is_ended_before_it_commits() {
+    let server = Options::new(postgres::major())
+        .conf("autovacuum = off")
+        .start();
+    let (database, other) = (server.database(), server.database());
+    other.psql("CREATE ROLE billing LOGIN; CREATE TABLE invoices (); ALTER TABLE invoices OWNER TO billing");
+    let before = other.dump();
+    let around = format!(
+        "psql \"$DATABASE_URL\" -Xqc 'CREATE TABLE notes ()' &&
+         psql 'host=127.0.0.1 port={} user=billing dbname={}' -Xq \
+         -c 'BEGIN' -c 'DROP TABLE invoices' -c 'SELECT pg_sleep(60)' -c 'COMMIT'",
+        server.port, other.name
+    );
+    let done = rehearse(&database.url, &around).expect(3);
+    let report = done.report();
+    assert_eq!(
+        report.verdict,
+        Verdict::NotRehearsed(NotRehearsed::WentAround)
+    );
+    assert!(report.message.contains(&other.name), "{done}");
+    assert_eq!(other.dump(), before);
+}
+
 #[test]
 fn an_application_of_the_same_role_and_address_does_not_end_the_run() {
     let database = orders();

@@ -135,3 +135,51 @@ fn every_metric_is_explained_and_no_other() {
         .collect();
     assert_eq!(explained, exposed);
 }
+
+/// Pairs of a file and a test in a text such as `` `drivers`: `a`, `b` ``.
+fn tests_named(text: &str) -> Vec<(&str, &str)> {
+    let parts: Vec<&str> = text.split('`').collect();
+    let mut file = None;
+    let mut named = Vec::new();
+    for (name, then) in parts
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .zip(parts.iter().skip(2).step_by(2))
+    {
+        let path = root().join(format!("tests/{name}.rs"));
+        if *then == ": " && path.exists() {
+            file = Some(*name);
+        } else if let Some(file) = file
+            && name.contains('_')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        {
+            named.push((file, *name));
+        }
+    }
+    named
+}
+
+#[test]
+fn whatever_alembics_users_do_by_hand_has_a_test_that_is_named() {
+    let text = read("docs/alembic.md");
+    let (table, rest) = text.split_once("\n## ").unwrap();
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+        .collect();
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    for row in &rows {
+        assert!(!tests_named(row).is_empty(), "no test is named: {row}");
+    }
+    for (file, test) in rows.into_iter().chain(rest.lines()).flat_map(tests_named) {
+        let source = read(format!("tests/{file}.rs"));
+        assert!(
+            source.contains(&format!("fn {test}(")),
+            "tests/{file}.rs has no {test}"
+        );
+    }
+}

@@ -146,6 +146,9 @@ pub struct CommandSpec {
 #[x_kube(
     validation = kube::core::Rule::new("!has(self.fixtures)")
         .message("fixtures are for `drydock rehearse -f`: with rows in the database that are none of its own a dry run does not predict the upgrade"),
+    validation = kube::core::Rule::new(
+        "!has(self.deny) || self.deny.all(code, code in ['RerunChanged', 'RerunFailed'] ? has(self.rerun) && self.rerun == 'Pending' : has(self.roundTrip) && self.roundTrip)"
+    ).message("what is denied is never looked for: RerunChanged and RerunFailed need rerun: Pending, the others roundTrip: true"),
 )]
 pub struct DryRunSpec {
     /// Beyond these the rehearsal is ended and rolled back.
@@ -208,10 +211,16 @@ pub enum Deniable {
     MissingDowngrade,
     /// The models say something else than the database.
     ModelsDiffer,
+    /// `alembic check` could not compare.
+    ModelsNotCompared,
+    /// env.py names no models.
+    NoModels,
     /// A data migration changes rows when it is run a second time.
     RerunChanged,
     /// A data migration fails when it is run a second time.
     RerunFailed,
+    /// The round trip was cut, or could not be begun.
+    RoundTripNotDone,
     /// The upgrade changes something when nothing is left to do.
     SecondUpgradeChanged,
     /// The upgrade fails when nothing is left to do.
@@ -222,6 +231,14 @@ pub enum Deniable {
     UpgradeAgainDiffers,
     /// The upgrade behind the downgrade fails.
     UpgradeAgainFailed,
+}
+
+impl Deniable {
+    /// Whether it is found by a second run of data migrations, not by the round trip.
+    #[must_use]
+    pub fn is_of_rerun(self) -> bool {
+        matches!(self, Self::RerunChanged | Self::RerunFailed)
+    }
 }
 
 /// The code.

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 use super::output;
-use crate::api::{self, MigrationSpec};
+use crate::api::{self, AlembicSpec, CommandSpec, MigrationSpec};
 use crate::dock::plan::Plan;
 use crate::dock::revisions;
-use crate::dock::tool::{Generic, Tool};
 use crate::report::Check;
 use crate::report::render::{Outline, markdown_of, text_of};
 use crate::verdict::ExitCode;
@@ -29,8 +29,8 @@ pub(super) struct CheckArgs {
     /// A Migration, or its spec, as YAML
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// A finding that is an error, by its code; repeatable
-    #[arg(long, value_name = "CODE")]
+    /// A finding that is an error, by its code; repeatable, with dryRun.deny of the file
+    #[arg(long, value_name = "FINDING", value_parser = PossibleValuesParser::new(revisions::CODES))]
     deny: Vec<String>,
     /// The form of what is printed
     #[arg(short, long, value_enum, default_value_t = Form::Text)]
@@ -52,29 +52,25 @@ enum Form {
 
 /// Runs the subcommand.
 pub(super) async fn run(arguments: CheckArgs) -> Result<ExitCode> {
-    let tool = tool(&arguments)?;
-    let mut check = match revisions::check(tool.alembic()).await {
+    let spec = specification(&arguments)?;
+    let mut check = match revisions::check(Plan::of(&spec).tool.alembic()).await {
         Ok(check) => check,
         Err(said) => {
             super::complain(&anyhow::anyhow!("not looked at: {}", said.message));
             return Ok(said.verdict.exit_code());
         }
     };
-    check.deny(&arguments.deny);
+    let mut denied = arguments.deny;
+    denied.extend(spec.denied().iter().map(ToString::to_string));
+    check.deny(&denied);
     super::written(print(&check, arguments.output))?;
     Ok(check.exit_code())
 }
 
-fn tool(arguments: &CheckArgs) -> Result<Tool> {
-    if !arguments.command.is_empty() {
-        return Ok(Tool::for_command(Generic {
-            command: arguments.command.clone(),
-            ..Generic::default()
-        }));
-    }
-    let spec = match &arguments.file {
+fn specification(arguments: &CheckArgs) -> Result<MigrationSpec> {
+    let mut spec = match &arguments.file {
         None => MigrationSpec {
-            alembic: Some(api::AlembicSpec::default()),
+            alembic: Some(AlembicSpec::default()),
             ..MigrationSpec::default()
         },
         Some(path) => {
@@ -83,10 +79,17 @@ fn tool(arguments: &CheckArgs) -> Result<Tool> {
             api::from_yaml(&text).with_context(|| path.display().to_string())?
         }
     };
+    if !arguments.command.is_empty() {
+        spec.alembic = None;
+        spec.command = Some(CommandSpec {
+            upgrade: arguments.command.clone(),
+            ..CommandSpec::default()
+        });
+    }
     if spec.alembic.is_none() && spec.command.is_none() {
         bail!("the file names no migration command: write `alembic: {{}}`");
     }
-    Ok(Plan::of(&spec).tool)
+    Ok(spec)
 }
 
 fn print(check: &Check, form: Form) -> std::io::Result<()> {

@@ -12,6 +12,7 @@ use super::display::Display;
 use super::output::{self, Format};
 use super::signals;
 use super::specification::SpecificationArgs;
+use crate::api::Deniable;
 use crate::dock::local::Local;
 use crate::dock::plan::Plan;
 use crate::dock::revisions::NOT_KNOWN;
@@ -301,6 +302,7 @@ fn prepare(
     let said = specification.spec.dry_run.as_ref();
     let said = said.and_then(|dry_run| dry_run.round_trip).is_some();
     way_back.decide(&mut plan, said)?;
+    looked_for(&plan, listen.is_some(), specification.spec.denied())?;
     if let Some(word) = naming(&plan.tool.command(), text.as_deref(), &target) {
         bail!(
             "the command itself names the database ({word}), so it would go around the rehearsal: \
@@ -321,6 +323,28 @@ fn prepare(
     plan.expose.url.dedup();
     plan.expose.libpq = dialect.is_environment();
     Ok(Local::new(plan, target, dialect, text, listen))
+}
+
+/// What is denied and never looked for would be let through.
+fn looked_for(plan: &Plan, open: bool, denied: &[Deniable]) -> Result<()> {
+    for code in denied {
+        let (wanted, missing) = if code.is_of_rerun() {
+            (plan.rerun, "--rerun (dryRun.rerun: Pending)")
+        } else {
+            (plan.round_trip, "--round-trip (dryRun.roundTrip: true)")
+        };
+        if open {
+            bail!(
+                "{code} is denied, and --listen looks for nothing of the kind: leave dryRun.deny out"
+            );
+        }
+        if !wanted {
+            bail!(
+                "{code} is denied, and without {missing} nobody looks for it: add that, or leave it out of --deny (dryRun.deny)"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The word of a command that names the very database, without its password: usually a variable that

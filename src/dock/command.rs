@@ -37,6 +37,16 @@ impl Command {
         let _ = link.orders.send(Order::NothingToRun { reason }).await;
     }
 
+    /// Which of these revision files is written for several databases, as far as the runner can read
+    /// them where it is.
+    pub async fn look(link: &mut Sidecar, files: Vec<String>) -> Option<String> {
+        link.orders.send(Order::Look { files }).await.ok()?;
+        match link.answers.recv().await {
+            Some(Answer::Looked { for_several }) => for_several,
+            _ => None,
+        }
+    }
+
     /// Waits until it has ended. May be dropped and called again.
     pub async fn ended(&mut self) -> Ended {
         loop {
@@ -48,7 +58,7 @@ impl Command {
                     self.ended = Some(ended);
                     let _ = self.link.orders.send(Order::Received).await;
                 }
-                Some(Answer::Started) => {}
+                Some(Answer::Started | Answer::Looked { .. }) => {}
                 None => self.ended = Some(Ended::lost()),
             }
         }

@@ -49,13 +49,14 @@ pub fn dry_run(
     command(&mut report, record.ended);
     report.longest_wait_millis = record.longest_wait_millis;
     report.statements = record.rehearsal.statements;
-    revision::number(&mut report.statements);
     report.statements_omitted = record.rehearsal.omitted;
     report.findings = record.rehearsal.findings;
     report.findings.extend(record.findings);
     report.revisions = record.revisions;
     report.round_trip = record.second.map(|second| second.report);
     report.prediction = record.prediction;
+    let tables = report.version_tables();
+    revision::number(&mut report.statements, &tables);
     report.fixtures = record.fixtures;
     report.assertions = record.assertions;
     report.checks = record.checks;

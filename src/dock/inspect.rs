@@ -1,46 +1,79 @@
-//! What Alembic says of its revisions, asked in a dry run once its locks are gone.
+//! What Alembic says of its revisions, asked before a dry run holds anything.
 
 use std::time::Duration;
 
 use super::before::Before;
 use super::command::Command;
 use super::link::{How, Sidecar, Start};
-use super::record::DryRun;
-use super::rehearse::Stage;
+use super::record::{DryRun, Said};
+use super::rehearse::{Audience, Stage};
 use super::revisions::NOT_KNOWN;
 use super::round_trip::Line;
 use super::tool::Tool;
-use super::tool::alembic::{Alembic, Heard, Seen, in_line, judge};
-use crate::report::{Revisions, Severity};
+use super::tool::alembic::{Alembic, Heard, Revisions, Seen, in_line, judge};
+use crate::report::{self, Severity};
+use crate::verdict::{Environment, NotRehearsed, Verdict};
 
 /// How long Alembic may take to read its files.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Paths that fit into one line of the link.
+const FILES: usize = 2_000;
+
 impl Stage<'_> {
-    /// Asks for the history, and judges it with what the rehearsal has seen of the database. Gives
-    /// the link back for the next command, and the pending revisions in order.
-    pub(super) async fn inspect(
+    /// Asks for the history, where it is known how; gives the link back for the command.
+    ///
+    /// # Errors
+    /// When the revisions are of several databases: the command would migrate one of them here and
+    /// the others for real.
+    pub(super) async fn ask(&self, audience: Audience) -> Result<(Audience, Option<Heard>), Said> {
+        let history = self.plan.tool.alembic().and_then(Alembic::history);
+        let (link, command) = match (audience, history) {
+            (Audience::Command(link), Some(command)) => (link, command),
+            (audience, _) => return Ok((audience, None)),
+        };
+        let (heard, mut link) = self.hear(command, link).await?;
+        let files = match &heard {
+            Some(heard) if heard.code == Some(0) => paths(heard),
+            _ => Vec::new(),
+        };
+        if !files.is_empty()
+            && let Some(file) = Command::look(&mut link, files).await
+        {
+            return Err(Said::new(
+                Verdict::NotRehearsed(NotRehearsed::SeveralDatabases),
+                format!(
+                    "the revisions are written for several databases (`upgrade(engine_name)` in \
+                     {file}): a rehearsal is of one database, and the command would really migrate \
+                     the others, so it was not started. Give each database its own revisions and \
+                     its own run"
+                ),
+            ));
+        }
+        Ok((Audience::Command(link), heard))
+    }
+
+    /// Judges what Alembic said with what the rehearsal has seen of the database. Gives the pending
+    /// revisions in order.
+    pub(super) fn inspect(
         &self,
         before: &Before,
         record: &mut DryRun,
-        link: Sidecar,
-    ) -> (Option<Sidecar>, Line) {
+        heard: Option<&Heard>,
+    ) -> Line {
         let Tool::Alembic(alembic) = &self.plan.tool else {
             let reason = "the revisions of this tool are not known; they are of Alembic";
-            return (Some(link), Err(reason.to_owned()));
+            return Err(reason.to_owned());
         };
-        let Some(command) = alembic.history() else {
-            record.revisions = Some(Revisions::not_looked_at(NOT_KNOWN));
-            return (Some(link), Err(NOT_KNOWN.to_owned()));
-        };
-        let (heard, link) = self.hear(command, link).await;
         let Some(heard) = heard else {
-            let reason = "Alembic did not say what revisions it has before it was ended";
-            record.revisions = Some(Revisions::not_looked_at(reason));
-            return (link, Err(reason.to_owned()));
+            let reason = match alembic.history() {
+                Some(_) => "Alembic did not say what revisions it has before it was ended",
+                None => NOT_KNOWN,
+            };
+            record.revisions = Some(report::Revisions::not_looked_at(reason));
+            return Err(reason.to_owned());
         };
-        let revisions = self.judge(alembic, before, record, &heard);
-        (link, in_line(&heard.output, revisions))
+        in_line(&heard.output, self.judge(alembic, before, record, heard))
     }
 
     fn judge<'a>(
@@ -49,7 +82,7 @@ impl Stage<'_> {
         before: &Before,
         record: &'a mut DryRun,
         heard: &Heard,
-    ) -> &'a Revisions {
+    ) -> &'a report::Revisions {
         let seen = Seen {
             before: &before.state.versions,
             after: record
@@ -72,8 +105,13 @@ impl Stage<'_> {
         record.revisions.insert(revisions)
     }
 
-    /// Runs a command that needs no database and is given none.
-    async fn hear(&self, command: Vec<String>, link: Sidecar) -> (Option<Heard>, Option<Sidecar>) {
+    /// Runs a command that needs no database and is given none; what it says is `None` when it did
+    /// not end in time.
+    async fn hear(
+        &self,
+        command: Vec<String>,
+        link: Sidecar,
+    ) -> Result<(Option<Heard>, Sidecar), Said> {
         let mut unset = self.plan.expose.removed();
         unset.extend(self.plan.expose.url.iter().cloned());
         let start = Start {
@@ -93,18 +131,33 @@ impl Stage<'_> {
             ended = tokio::time::timeout(PATIENCE, running.ended()) => ended.ok(),
             () = self.console.stopped() => None,
         };
-        let Some(ended) = ended else {
-            running.stop().await;
-            return (None, None);
+        let heard = match ended {
+            Some(ended) => Some(Heard {
+                code: match ended.how {
+                    How::Exited { code } => Some(code),
+                    _ => None,
+                },
+                output: ended.output,
+            }),
+            // Its end must not be taken for that of the next command.
+            None if running.stop().await.how == How::Lost => {
+                return Err(Said::new(
+                    Verdict::Environment(Environment::CommandNotStarted),
+                    "what runs the command did not answer any more before the command was started",
+                ));
+            }
+            None => None,
         };
-        let code = match ended.how {
-            How::Exited { code } => Some(code),
-            _ => None,
-        };
-        let heard = Heard {
-            code,
-            output: ended.output,
-        };
-        (Some(heard), Some(running.over()))
+        Ok((heard, running.over()))
     }
+}
+
+fn paths(heard: &Heard) -> Vec<String> {
+    Revisions::parse(&heard.output)
+        .all()
+        .iter()
+        .take(FILES)
+        .map(|revision| revision.path.clone())
+        .filter(|path| !path.is_empty())
+        .collect()
 }

@@ -29,6 +29,11 @@ pub enum Order {
     },
     /// End the command.
     Stop,
+    /// Look into these revision files: whether one of them is written for several databases.
+    Look {
+        /// Their paths, as Alembic gives them.
+        files: Vec<String>,
+    },
     /// The result has arrived. Another command may follow; the runner goes when the link closes.
     Received,
 }
@@ -73,6 +78,11 @@ pub enum Answer {
     Started,
     /// The command has ended, or could not be started.
     Ended(Ended),
+    /// What the files say.
+    Looked {
+        /// The first that is written for several databases; files that cannot be read are none.
+        for_several: Option<String>,
+    },
 }
 
 /// How a command ended.

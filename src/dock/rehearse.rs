@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::before::Before;
 use super::console::Console;
+use super::decide::round_trip::not_done;
 use super::follow::{First, lock_lost};
 use super::holding::{Ground, Holding};
 use super::lease::Lease;
@@ -56,6 +57,8 @@ impl Stage<'_> {
         keep: impl Fn(&Before) -> Result<(), Said>,
     ) -> Result<(Before, DryRun), Said> {
         let ground = Ground::of(lease);
+        // Before there is a guard: what Alembic runs for an answer is no part of the migration.
+        let (audience, heard) = self.ask(audience).await?;
         let opening = Holding::open(self, &ground, address);
         let taking = Before::take(lease, &self.plan.tool);
         let (holding, mut before) = tokio::try_join!(opening, taking)?;
@@ -68,10 +71,7 @@ impl Stage<'_> {
             link,
             touched,
         } = self.follow(lease, &before, holding, audience).await;
-        let (link, line) = match link {
-            Some(link) if !record.interrupted => self.inspect(&before, &mut record, link).await,
-            _ => (None, Ok(Vec::new())),
-        };
+        let line = self.inspect(&before, &mut record, heard.as_ref());
         if let (Some(link), Some(prediction)) = (link, &record.prediction)
             && self.plan.goes_on()
             && record.may_go_on()
@@ -80,6 +80,7 @@ impl Stage<'_> {
                 first: prediction,
                 touched: &touched,
                 line: &line,
+                revisions: record.revisions.as_ref(),
             };
             let second = self
                 .second_transaction(lease, &mut before, &known, link, keep)
@@ -89,6 +90,9 @@ impl Stage<'_> {
                 record.broken = Some(lock_lost());
             }
             record.findings.extend(second.findings.iter().cloned());
+            if let (true, Some(reason)) = (self.plan.round_trip, &second.report.cut) {
+                record.findings.push(not_done(reason));
+            }
             record.second = Some(second);
         }
         record

@@ -19,6 +19,21 @@ const DEPTH: usize = 6;
 /// How many Python files are looked into.
 const FILES: usize = 5_000;
 
+/// What can be found.
+pub const CODES: [&str; 11] = [
+    "MissingDowngrade",
+    "MissingRevision",
+    "MultipleHeads",
+    "RepeatedRevision",
+    "RevisionCircle",
+    "RevisionEnvironment",
+    "RevisionFileBroken",
+    "RevisionFilesNotRead",
+    "RevisionsRefused",
+    "SeveralBases",
+    "SeveralDatabases",
+];
+
 /// Checks the revisions of the code that is here.
 ///
 /// # Errors
@@ -117,8 +132,8 @@ fn files(revisions: &Revisions) -> Vec<Finding> {
         findings.push(finding(
             "SeveralDatabases",
             Severity::Info,
-            "the revisions are written for several databases (`upgrade(engine_name)`); a rehearsal \
-             is of one of them: the others must be left out of its run"
+            "the revisions are written for several databases (`upgrade(engine_name)`); a dry run \
+             refuses them, since it would rehearse one and really migrate the others"
                 .to_owned(),
         ));
     }

@@ -19,10 +19,10 @@ use super::lease::Lease;
 use super::link::Sidecar;
 use super::record::{Said, SecondTransaction};
 use super::rehearse::Stage;
-use super::rows::{self, Sums};
+use super::rows::{self, Counts, Summed, Sums};
 use super::tool::Tool;
 use super::tool::alembic::Pending;
-use crate::report::{Prediction, RoundTrip, StepName, TripStep};
+use crate::report::{Prediction, Revisions, RoundTrip, StepName, TripStep};
 use legs::Legs;
 use walk::{Cut, Walk};
 
@@ -41,6 +41,8 @@ pub(super) struct Known<'a> {
     pub(super) touched: &'a [String],
     /// The revisions that it ran.
     pub(super) line: &'a Line,
+    /// What Alembic and the version tables say of them.
+    pub(super) revisions: Option<&'a Revisions>,
 }
 
 /// Where a walk leads.
@@ -51,6 +53,8 @@ struct Route<'a> {
     steps: Vec<(StepName, Vec<String>)>,
     /// Tables whose rows are compared.
     tables: &'a [String],
+    /// The version tables.
+    versions: Vec<String>,
 }
 
 /// What a walk comes to.
@@ -58,7 +62,10 @@ struct Route<'a> {
 struct Taken {
     tried: Vec<Tried>,
     steps: Vec<(TripStep, Option<Foreseen>)>,
-    rows: (Sums, Sums),
+    /// The rows before, and after the downgrade when it came so far.
+    rows: (Summed, Option<Sums>),
+    /// Tables into which the second upgrade wrote.
+    again: Vec<String>,
 }
 
 impl Stage<'_> {
@@ -122,8 +129,13 @@ impl Stage<'_> {
             }
         }
         let compared = Compared {
-            before: taken.rows.0,
+            before: taken.rows.0.sums,
             after: taken.rows.1,
+            again: taken.again,
+            not_read: match self.plan.round_trip {
+                true => taken.rows.0.not_read,
+                false => Vec::new(),
+            },
         };
         let mut found: Vec<_> = taken.tried.iter().flat_map(decide_legs::findings).collect();
         found.extend(findings(&before.state, first, &walked, &compared));
@@ -146,7 +158,7 @@ impl Stage<'_> {
                 revisions: taken.tried.into_iter().map(|tried| tried.leg).collect(),
                 left: left(&before.state, first, &walked),
                 steps: walked.into_iter().map(|walked| walked.step).collect(),
-                compared: compared.after.into_keys().collect(),
+                compared: compared.tables(),
                 millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             },
             rehearsal,
@@ -162,13 +174,14 @@ impl Stage<'_> {
     ) -> Result<Route<'a>, String> {
         let plan = self.plan;
         let first = known.first;
+        let versions: Vec<String> = first.predicted.versions.keys().cloned().collect();
         let legs = match (&plan.tool, known.line) {
             _ if !plan.each && !plan.rerun => None,
             (Tool::Alembic(alembic), Ok(line)) => Some(Legs {
                 alembic,
                 line,
                 tables,
-                versions: first.predicted.versions.keys().cloned().collect(),
+                versions: versions.clone(),
                 made: made(state, first),
             }),
             (_, Err(reason)) if plan.each || !plan.round_trip => return Err(reason.clone()),
@@ -186,13 +199,17 @@ impl Stage<'_> {
         }
         // Revision by revision the way back has been gone already.
         if plan.round_trip && !plan.each {
-            steps.push((StepName::Downgrade, way_back(&plan.tool, state)?));
+            steps.push((
+                StepName::Downgrade,
+                way_back(&plan.tool, state, known.revisions)?,
+            ));
             steps.push((StepName::UpgradeAgain, upgrade));
         }
         Ok(Route {
             legs,
             steps,
             tables,
+            versions,
         })
     }
 }
@@ -201,15 +218,24 @@ impl Walk<'_> {
     async fn along(&mut self, route: &Route<'_>, taken: &mut Taken) -> Result<(), Cut> {
         self.fixtures().await?;
         self.holding.serve(self.stage);
-        taken.rows.0 = self.sums(StepName::Upgrade, route.tables).await?;
+        taken.rows.0 = self.sums(StepName::Upgrade, route.tables, None).await?;
         if let Some(legs) = &route.legs {
             self.legs(legs, &mut taken.tried).await?;
         }
         for (name, command) in &route.steps {
             let name = *name;
+            let second = name == StepName::SecondUpgrade;
+            let counted = match second {
+                true => self.counts(name, &route.versions).await?,
+                false => Counts::new(),
+            };
             let step = self.run(name, command.clone()).await?;
             let well = step.exit == Some(0);
             taken.steps.push((step, None));
+            if well && second {
+                let now = self.counts(name, &route.versions).await?;
+                taken.again = rows::moved(&counted, &now);
+            }
             if !well && name == StepName::Upgrade {
                 return Err(Cut::because("the upgrade did not pass a second time"));
             }
@@ -226,7 +252,9 @@ impl Walk<'_> {
                 if !well {
                     break;
                 }
-                taken.rows.1 = self.sums(name, route.tables).await?;
+                let before = &taken.rows.0.sums;
+                let after = self.sums(name, route.tables, Some(before)).await?;
+                taken.rows.1 = Some(after.sums);
             }
         }
         Ok(())

@@ -3,17 +3,57 @@
 use std::collections::BTreeMap;
 
 use crate::postgres::ask::{Ask, AskError, literal};
+use crate::report::units::count;
 use crate::schema::{Change, Difference};
 
 /// Tables greater than this are not read: a checksum reads all of one.
 const GREATEST: u64 = 64 << 20;
 
-/// The number of rows and a sum over their hashes.
-pub(super) type Sums = BTreeMap<String, String>;
+/// Tables that some tools take and give back as a lock in every run.
+const LOCKS: &[&str] = &["databasechangeloglock", "knex_migrations_lock"];
 
-/// The tables whose rows the transaction of `asker` has written.
+/// What is in one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// The number of rows.
+    pub(super) rows: u64,
+    /// A sum over their hashes.
+    pub(super) hashes: String,
+    /// The columns that are in the hashes, where nobody has said which.
+    pub(super) columns: Vec<String>,
+}
+
+/// What is in each table.
+pub(super) type Sums = BTreeMap<String, Sum>;
+
+/// What could be read, and which tables could not.
+#[derive(Debug, Default)]
+pub(super) struct Summed {
+    pub(super) sums: Sums,
+    /// Tables that are too great, or may not be read.
+    pub(super) not_read: Vec<String>,
+}
+
+/// The tables that do not hold what they held, each with its numbers of rows.
+pub(super) fn lost(before: &Sums, after: &Sums) -> Vec<String> {
+    before
+        .iter()
+        .filter_map(|(table, was)| {
+            let then = match after.get(table) {
+                Some(is) if is.rows != was.rows => is.rows.to_string(),
+                Some(is) if is.hashes != was.hashes => "as many with other contents".to_owned(),
+                Some(_) => return None,
+                None => "no table that can be read".to_owned(),
+            };
+            Some(format!("{table}: {}, then {then}", count(was.rows, "row")))
+        })
+        .collect()
+}
+
+/// The tables whose rows the transaction of `asker` has written, by their qualified names.
 pub(super) async fn written(asker: &mut impl Ask) -> Result<Vec<String>, AskError> {
-    let sql = "SELECT relid::pg_catalog.regclass::text FROM pg_catalog.pg_stat_xact_user_tables \
+    let sql = "SELECT pg_catalog.format('%I.%I', schemaname, relname) \
+               FROM pg_catalog.pg_stat_xact_user_tables \
                WHERE n_tup_ins + n_tup_upd + n_tup_del > 0";
     Ok(asker
         .ask(sql)
@@ -27,14 +67,18 @@ pub(super) async fn written(asker: &mut impl Ask) -> Result<Vec<String>, AskErro
 /// How many rows a transaction has inserted, updated and deleted, by table: undone ones, too.
 pub(super) type Counts = BTreeMap<String, String>;
 
-/// The counts of the transaction of `asker`, but for tables of these qualified names.
+/// The counts of the transaction of `asker`, but for tables of these qualified names, for temporary
+/// ones, and for those that are a tool's lock.
 pub(super) async fn counts(asker: &mut impl Ask, without: &[String]) -> Result<Counts, AskError> {
     let without: Vec<String> = without.iter().map(|name| literal(name)).collect();
+    let locks: Vec<String> = LOCKS.iter().map(|name| literal(name)).collect();
     let sql = format!(
         "SELECT relid::pg_catalog.regclass::text, \
          pg_catalog.concat_ws(' ', n_tup_ins, n_tup_upd, n_tup_del) \
          FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 \
+         AND schemaname !~ '^pg_' AND pg_catalog.lower(relname) <> ALL (ARRAY[{}]) \
          AND pg_catalog.format('%I.%I', schemaname, relname) <> ALL (ARRAY[{}]::text[])",
+        locks.join(", "),
         without.join(", ")
     );
     Ok(asker
@@ -73,11 +117,17 @@ pub(super) fn changed(difference: &Difference) -> Vec<String> {
     tables
 }
 
-/// Counts and sums of those of `tables` that are there, are not too great, and may be read.
-pub(super) async fn sums(asker: &mut impl Ask, tables: &[String]) -> Result<Sums, AskError> {
-    let mut sums = Sums::new();
+/// Counts and sums of those of `tables` that are there. Those that are too great or may not be read
+/// are named; of a table that was read `before`, the same columns are read again, however great it has
+/// become.
+pub(super) async fn sums(
+    asker: &mut impl Ask,
+    tables: &[String],
+    before: Option<&Sums>,
+) -> Result<Summed, AskError> {
+    let mut summed = Summed::default();
     if tables.is_empty() {
-        return Ok(sums);
+        return Ok(summed);
     }
     let names: Vec<String> = tables
         .iter()
@@ -85,27 +135,97 @@ pub(super) async fn sums(asker: &mut impl Ask, tables: &[String]) -> Result<Sums
         .collect();
     let found = asker
         .ask(&format!(
-            "SELECT DISTINCT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c \
+            "SELECT DISTINCT c.oid::pg_catalog.regclass::text, \
+             pg_catalog.has_table_privilege(c.oid, 'SELECT')::text, \
+             (pg_catalog.pg_table_size(c.oid) <= {GREATEST})::text, \
+             (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attname) \
+              FROM pg_catalog.pg_attribute a \
+              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)::text \
+             FROM pg_catalog.pg_class c \
              WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' \
-             AND pg_catalog.pg_table_size(c.oid) <= {GREATEST} \
-             AND pg_catalog.has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
+             ORDER BY 1",
             names.join(", ")
         ))
         .await?;
-    for name in found.into_iter().flatten().flatten() {
-        // The order of columns changes when one is dropped and added again; jsonb has its own.
-        let sum = asker
-            .ask(&format!(
-                "SELECT pg_catalog.count(*) || ' ' || coalesce(pg_catalog.sum(\
-                 pg_catalog.hashtextextended(pg_catalog.to_jsonb(t)::text, 0)), 0) FROM {name} t"
-            ))
-            .await;
-        if let Some(sum) = sum
-            .ok()
-            .and_then(|rows| rows.into_iter().flatten().flatten().next())
-        {
-            sums.insert(name, sum);
+    for row in found {
+        let mut cells = row.into_iter().map(Option::unwrap_or_default);
+        let mut next = || cells.next().unwrap_or_default();
+        let (name, readable, small) = (next(), next() == "true", next() == "true");
+        let columns: Vec<String> = serde_json::from_str(&next()).unwrap_or_default();
+        let known = before.and_then(|before| before.get(&name));
+        let sum = if readable && (small || known.is_some()) {
+            sum(asker, &name, columns, known).await
+        } else {
+            None
+        };
+        match sum {
+            Some(sum) => {
+                summed.sums.insert(name, sum);
+            }
+            None => summed.not_read.push(name),
         }
     }
-    Ok(sums)
+    Ok(summed)
+}
+
+async fn sum(
+    asker: &mut impl Ask,
+    name: &str,
+    columns: Vec<String>,
+    known: Option<&Sum>,
+) -> Option<Sum> {
+    // What has come to be meanwhile is no part of what was there.
+    let new: Vec<String> = columns
+        .iter()
+        .filter(|column| known.is_some_and(|known| !known.columns.contains(column)))
+        .map(|column| literal(column))
+        .collect();
+    let without = if new.is_empty() {
+        String::new()
+    } else {
+        format!(" - ARRAY[{}]::text[]", new.join(", "))
+    };
+    // The order of columns changes when one is dropped and added again; jsonb has its own.
+    let sql = format!(
+        "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended(\
+         (pg_catalog.to_jsonb(drydock_row){without})::text, 0)), 0) FROM {name} drydock_row"
+    );
+    let row = asker.ask(&sql).await.ok()?.into_iter().next()?;
+    let [Some(rows), Some(hashes)] = <[_; 2]>::try_from(row).ok()? else {
+        return None;
+    };
+    Some(Sum {
+        rows: rows.parse().ok()?,
+        hashes,
+        columns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(rows: u64, hashes: &str) -> Sums {
+        let sum = Sum {
+            rows,
+            hashes: hashes.to_owned(),
+            columns: Vec::new(),
+        };
+        Sums::from([("orders".to_owned(), sum)])
+    }
+
+    #[test]
+    fn lost_rows_are_told_with_their_numbers() {
+        let before = sums(100, "7");
+        assert!(lost(&before, &sums(100, "7")).is_empty());
+        assert_eq!(lost(&before, &sums(97, "5")), ["orders: 100 rows, then 97"]);
+        assert_eq!(
+            lost(&before, &sums(100, "5")),
+            ["orders: 100 rows, then as many with other contents"]
+        );
+        assert_eq!(
+            lost(&before, &Sums::new()),
+            ["orders: 100 rows, then no table that can be read"]
+        );
+    }
 }

@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
 use super::link::{Answer, Ended, How, Order, Runner, Start};
+use super::tool::alembic::is_for_several_databases;
 use output::Tail;
 
 /// How long the sidecar may take to hear of the end: it may still be busy with preparing.
@@ -57,6 +58,11 @@ pub async fn serve(
                 hand_over(&mut link, &ended).await;
                 last = Some(ended);
             }
+            Some(Order::Look { files }) => {
+                let for_several = written_for_several(files);
+                // A sidecar that is gone orders no more either.
+                let _ = link.answers.send(Answer::Looked { for_several }).await;
+            }
             Some(Order::NothingToRun { reason }) => {
                 tracing::info!(reason, "nothing to run");
                 return last;
@@ -64,6 +70,13 @@ pub async fn serve(
             Some(Order::Stop | Order::Received) | None => return last,
         }
     }
+}
+
+/// The files are where the command is, which in a pod is another container than the sidecar's.
+fn written_for_several(files: Vec<String>) -> Option<String> {
+    files.into_iter().find(|path| {
+        std::fs::read_to_string(path).is_ok_and(|source| is_for_several_databases(&source))
+    })
 }
 
 fn not_started(reason: impl Into<String>) -> Ended {
@@ -305,6 +318,35 @@ mod tests {
         drop(sidecar);
         let last = task.await.unwrap().map(|ended| ended.how);
         assert_eq!(last, Some(How::Exited { code: 0 }));
+    }
+
+    #[tokio::test]
+    async fn a_runner_says_which_revision_file_is_for_several_databases_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name).display().to_string();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let one = file("one.py", "def upgrade() -> None:\n    pass\n");
+        let several = file(
+            "several.py",
+            "def upgrade(engine_name: str) -> None:\n    pass\n",
+        );
+        let (mut sidecar, runner) = link::channel();
+        let (output, _heard) = mpsc::channel(16);
+        let (_keep, stop) = watch::channel(false);
+        tokio::spawn(serve(runner, output, stop));
+        for (files, expected) in [
+            (vec!["no/such/file.py".to_owned(), one.clone()], None),
+            (vec![one, several.clone()], Some(several)),
+        ] {
+            let order = Order::Look { files };
+            sidecar.orders.send(order).await.unwrap();
+            let answer = sidecar.answers.recv().await;
+            let for_several = expected;
+            assert_eq!(answer, Some(Answer::Looked { for_several }));
+        }
     }
 
     #[tokio::test]

@@ -31,7 +31,8 @@ pub(super) struct Observation {
     /// Sessions of the same role, database and address that are neither ours nor were there when
     /// the guard began.
     pub strangers: Vec<Session>,
-    /// Sessions of the command itself that are not the rehearsal's.
+    /// Sessions of the command itself that are not the rehearsal's: of any role, in any database of
+    /// the server; `object` names the database where it is another one.
     pub around: Vec<Session>,
 }
 
@@ -52,6 +53,9 @@ pub(super) struct Locks {
 /// are there. Besides, it is asked now and then: for the display, and to count the rehearsal's own
 /// locks.
 ///
+/// A session with the command's name is the command's wherever it is. What a role may not see of one
+/// of another role, when it began, is not needed then: the name is of this run alone.
+///
 /// `pg_blocking_pids` takes every partition of the lock table, so it is asked only for those who
 /// wait. It counts sessions that only queue behind the rehearsal's own waiting, which stops an
 /// application as surely as a held lock.
@@ -65,13 +69,16 @@ pub(super) async fn prepare(
     let sql = format!(
         "PREPARE drydock_glance AS
          SELECT CASE WHEN a.application_name = {command} THEN 'around' ELSE 'stranger' END,
-                a.pid, a.application_name, '', '', NULL
+                a.pid, a.application_name, '',
+                CASE WHEN a.datid <> me.datid
+                     THEN (SELECT datname FROM pg_catalog.pg_database WHERE oid = a.datid) END, NULL
            FROM pg_catalog.pg_stat_get_activity(NULL) a
            JOIN pg_catalog.pg_stat_get_activity(pg_backend_pid()) me
-             ON a.datid = me.datid AND a.usesysid = me.usesysid
-            AND (a.client_addr IS NOT DISTINCT FROM me.client_addr OR a.application_name = {command})
+             ON a.application_name = {command}
+             OR a.datid = me.datid AND a.usesysid = me.usesysid
+                AND a.client_addr IS NOT DISTINCT FROM me.client_addr
+                AND a.backend_start > {began}::timestamptz
           WHERE a.application_name NOT LIKE 'drydock/%' AND a.pid <> {watched}
-            AND a.backend_start > {began}::timestamptz
          UNION ALL
          SELECT 'waiting', 0, '', '', '', NULL
           WHERE EXISTS (

@@ -140,16 +140,23 @@ impl Watching {
     /// Ends the rehearsal, and whatever of the command goes around it: it would go on at the server
     /// when the command is killed, and might commit when the witness has looked.
     async fn end(&mut self) -> Result<(), AskError> {
+        let watched = format!("SELECT pg_terminate_backend({})", self.watched);
+        self.client.ask(&watched).await?;
         let around = format!(
-            "SELECT pg_terminate_backend({}) UNION ALL
-             SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
-              WHERE a.application_name = {} AND a.datname = current_database()
-                AND a.usename = session_user AND a.pid <> {}",
-            self.watched,
+            "SELECT a.pid FROM pg_catalog.pg_stat_get_activity(NULL) a
+              WHERE a.application_name = {} AND a.pid <> {}",
             literal(&self.command),
             self.watched
         );
-        self.client.ask(&around).await.map(drop)
+        let around = self.client.ask(&around).await?;
+        for pid in around.into_iter().flatten().flatten() {
+            let end = format!("SELECT pg_terminate_backend({pid})");
+            if let Err(error) = self.client.ask(&end).await {
+                // One of a greater role is not ours to end; it ends with the command, which is killed.
+                tracing::warn!(%error, pid, "a session of the command could not be ended");
+            }
+        }
+        Ok(())
     }
 
     fn overdue(&self) -> Option<Ended> {
@@ -185,12 +192,23 @@ impl Watching {
 }
 
 fn went_around(session: &Session) -> Ended {
+    let (place, advice) = match session.object.as_str() {
+        "" => (String::new(), String::new()),
+        other => (
+            format!(" in database {other}"),
+            format!(
+                ". A rehearsal is of one database: look at what is in {other} now, and give each \
+                 database its own run"
+            ),
+        ),
+    };
     Ended {
         verdict: Verdict::NotRehearsed(NotRehearsed::WentAround),
         message: format!(
-            "{} is a session of the command that does not go through the rehearsal, and the run was \
-             ended at once, and the session with it. All of the command must read its database's \
-             address from the variable that drydock sets (--env NAME, or database.exposeAs)",
+            "{} is a session of the command{place} that does not go through the rehearsal, and the \
+             run was ended at once, and the session with it. All of the command must read its \
+             database's address from the variable that drydock sets (--env NAME, or \
+             database.exposeAs){advice}",
             session.name()
         ),
     }

@@ -138,3 +138,22 @@ pub struct Report {
     /// What a rollback does not undo.
     pub ledger: Ledger,
 }
+
+impl Report {
+    /// Alembic's version tables, as far as the run has seen them.
+    #[must_use]
+    pub fn version_tables(&self) -> Vec<String> {
+        let seen = self.prediction.iter().flat_map(|prediction| {
+            let states = [&prediction.before, &prediction.predicted];
+            states.into_iter().flat_map(|state| state.versions.values())
+        });
+        let mut tables: Vec<String> = seen
+            .filter(|table| table.alembic)
+            .map(|table| table.name.clone())
+            .chain(self.revisions.iter().flat_map(|it| it.tables.clone()))
+            .collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+}

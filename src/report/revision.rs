@@ -8,13 +8,17 @@ use std::ops::Range;
 use super::{Statement, StatementOutcome};
 
 /// The statements of each revision, in order; the last one may be of a revision that did not come to
-/// its end. Empty where no version table of Alembic's is written.
+/// its end. Empty where no version table of Alembic's is written: `tables` are the qualified names of
+/// those that are known.
 ///
 /// What Alembic does before its first revision belongs to none. The COMMIT behind a revision is the
 /// revision's own: constraints that were deferred are checked there.
 #[must_use]
-pub fn boundaries(statements: &[Statement]) -> Vec<Range<usize>> {
-    let kinds: Vec<Kind> = statements.iter().map(Kind::of).collect();
+pub fn boundaries(statements: &[Statement], tables: &[String]) -> Vec<Range<usize>> {
+    let kinds: Vec<Kind> = statements
+        .iter()
+        .map(|statement| Kind::of(statement, tables))
+        .collect();
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut from = 0;
     for (index, kind) in kinds.iter().enumerate() {
@@ -42,8 +46,8 @@ pub fn boundaries(statements: &[Statement]) -> Vec<Range<usize>> {
 }
 
 /// Writes down to which revision each statement belongs.
-pub fn number(statements: &mut [Statement]) {
-    for (number, range) in (1..).zip(boundaries(statements)) {
+pub fn number(statements: &mut [Statement], tables: &[String]) {
+    for (number, range) in (1..).zip(boundaries(statements, tables)) {
         for statement in statements.get_mut(range).into_iter().flatten() {
             statement.revision = Some(number);
         }
@@ -88,7 +92,8 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(statement: &Statement) -> Self {
+    fn of(statement: &Statement, tables: &[String]) -> Self {
+        let is_version_table = |name: &str| is_version_table(name, tables);
         let text = statement.text.to_ascii_lowercase();
         let mut words = text.split_whitespace();
         let first = words.next().unwrap_or_default().trim_end_matches(';');
@@ -109,7 +114,7 @@ impl Kind {
             "insert" if of_alembic && !failed => Self::Inserted,
             "update" if of_alembic && !failed => Self::Updated,
             "delete" if of_alembic && !failed => Self::Deleted,
-            "select" if mentions_version_table(&text) => Self::Looked,
+            "select" if read_from(&text).is_some_and(is_version_table) => Self::Looked,
             "create" if second == "table" && words.next().is_some_and(is_version_table) => {
                 Self::Looked
             }
@@ -123,18 +128,23 @@ impl Kind {
     }
 }
 
-/// Alembic's own name for it, also with a schema, quotes, or something before or after it, by which
-/// applications that share a database tell theirs apart.
-fn is_version_table(name: &str) -> bool {
-    name.rsplit('.')
-        .next()
-        .is_some_and(|name| name.contains("alembic_version"))
+/// One that is known, or Alembic's own name for it, also with a schema, quotes, or something before or
+/// after it, by which applications that share a database tell theirs apart.
+fn is_version_table(name: &str, tables: &[String]) -> bool {
+    let plain = |name: &str| name.replace('"', "").to_ascii_lowercase();
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let name = plain(name);
+    last(&name).contains("alembic_version")
+        || tables
+            .iter()
+            .map(|table| plain(table))
+            .any(|table| table == name || !name.contains('.') && last(&table) == name)
 }
 
-fn mentions_version_table(text: &str) -> bool {
-    text.split_once(" from ")
-        .and_then(|(_, rest)| rest.split_whitespace().next())
-        .is_some_and(is_version_table)
+/// What a SELECT reads from first.
+fn read_from(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(" from ")?;
+    rest.split_whitespace().next()
 }
 
 #[cfg(test)]
@@ -207,13 +217,13 @@ mod tests {
         #[case] expected: &[Range<usize>],
     ) {
         let texts: Vec<&str> = READY.iter().chain(texts).copied().collect();
-        assert_eq!(boundaries(&statements(&texts)), expected);
+        assert_eq!(boundaries(&statements(&texts), &[]), expected);
     }
 
     #[test]
     fn each_statement_is_told_its_revision() {
         let mut statements = statements(&["SELECT version_num FROM alembic_version", FIRST, NEXT]);
-        number(&mut statements);
+        number(&mut statements, &[]);
         let numbers: Vec<_> = statements.iter().map(|it| it.revision).collect();
         assert_eq!(numbers, [None, Some(1), Some(2)]);
     }
@@ -224,7 +234,18 @@ mod tests {
     #[case("INSERT INTO alembic_version(version_num) VALUES (?)")]
     fn the_version_table_is_known_with_a_schema_and_with_a_name_around_it(#[case] text: &str) {
         let statements = statements(&["CREATE TABLE a ()", text]);
-        assert_eq!(boundaries(&statements), [0..2]);
+        assert_eq!(boundaries(&statements, &[]), [0..2]);
+    }
+
+    #[rstest]
+    #[case("UPDATE migrated SET version_num=?", 1)]
+    #[case("UPDATE admin.\"Migrated\" SET version_num=?", 1)]
+    #[case("UPDATE shop.migrated SET version_num=?", 0)]
+    #[case("UPDATE orders SET version_num=?", 0)]
+    fn a_version_table_that_is_known_may_have_any_name(#[case] text: &str, #[case] found: usize) {
+        let statements = statements(&["CREATE TABLE a ()", text]);
+        let tables = ["admin.\"Migrated\"".to_owned()];
+        assert_eq!(boundaries(&statements, &tables).len(), found);
     }
 
     #[test]
@@ -234,7 +255,7 @@ mod tests {
             "CREATE TABLE a ()",
             "INSERT INTO versions VALUES (?)",
         ];
-        assert!(boundaries(&statements(&texts)).is_empty());
+        assert!(boundaries(&statements(&texts), &[]).is_empty());
         assert_eq!(spent(&statements(&texts)), 300);
     }
 }

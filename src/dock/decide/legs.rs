@@ -10,7 +10,7 @@ pub(in crate::dock) struct Tried {
     pub(in crate::dock) leg: Leg,
     /// What its upgrade changed.
     pub(in crate::dock) made: Difference,
-    /// Tables whose rows are not what they were, behind its downgrade.
+    /// Tables whose rows are not what they were behind its downgrade, with their numbers.
     pub(in crate::dock) lost: Vec<String>,
     /// How the upgrade behind the downgrade led elsewhere.
     pub(in crate::dock) elsewhere: Difference,
@@ -26,8 +26,7 @@ pub(in crate::dock) fn findings(tried: &Tried) -> Vec<Finding> {
         let well = step.exit == Some(0);
         match step.name {
             StepName::Downgrade => {
-                let lost: Vec<&str> = tried.lost.iter().map(String::as_str).collect();
-                found.extend(back(step, &tried.made, &leg.left, &lost));
+                found.extend(back(step, &tried.made, &leg.left, &tried.lost));
             }
             StepName::UpgradeAgain if !well => found.push(finding(
                 "UpgradeAgainFailed",
@@ -143,7 +142,8 @@ mod tests {
 
     #[rstest]
     #[case::undone(&[], &[], &[])]
-    #[case::stub(&["a", "b"], &["orders"], &["StubDowngrade"])]
+    #[case::stub(&["a", "b"], &[], &["StubDowngrade"])]
+    #[case::stub_of_data(&["a", "b"], &["orders"], &["StubDowngrade", "DowngradeLostData"])]
     #[case::leftovers(&["a"], &[], &["DowngradeLeftovers"])]
     #[case::lost(&[], &["orders"], &["DowngradeLostData"])]
     fn the_way_back_from_a_revision_is_judged_with_its_name(

@@ -1,9 +1,8 @@
 //! What a round trip shows.
 
-use std::collections::BTreeMap;
-
+use crate::dock::rows::{self, Sums};
 use crate::dock::tool::Tool;
-use crate::report::{Finding, Prediction, Severity, StepName, TripStep};
+use crate::report::{Finding, Prediction, Revisions, Severity, StepName, TripStep};
 use crate::schema::{Change, Difference, ObjectId, State};
 
 /// Names in one sentence.
@@ -15,14 +14,36 @@ pub(in crate::dock) struct Walked {
     pub(in crate::dock) after: Option<Prediction>,
 }
 
-/// What was in the tables before the upgrade and after the downgrade.
+/// What was in the tables at three moments.
 pub(in crate::dock) struct Compared {
-    pub(in crate::dock) before: BTreeMap<String, String>,
-    pub(in crate::dock) after: BTreeMap<String, String>,
+    /// Before the upgrade.
+    pub(in crate::dock) before: Sums,
+    /// After the downgrade, when it came so far.
+    pub(in crate::dock) after: Option<Sums>,
+    /// Tables into which the second upgrade wrote.
+    pub(in crate::dock) again: Vec<String>,
+    /// Tables that are too great for it, or may not be read.
+    pub(in crate::dock) not_read: Vec<String>,
 }
 
-/// The command that leads back to where the database stands, or why there is none.
-pub(in crate::dock) fn way_back(tool: &Tool, state: &State) -> Result<Vec<String>, String> {
+impl Compared {
+    /// Those whose rows were compared.
+    pub(in crate::dock) fn tables(&self) -> Vec<String> {
+        let after = self.after.iter().flat_map(Sums::keys);
+        after
+            .filter(|table| self.before.contains_key(*table))
+            .cloned()
+            .collect()
+    }
+}
+
+/// The command that leads back to where the database stands, or why there is none. `revisions` knows
+/// which version tables are about the revisions at hand.
+pub(in crate::dock) fn way_back(
+    tool: &Tool,
+    state: &State,
+    revisions: Option<&Revisions>,
+) -> Result<Vec<String>, String> {
     let alembic = match tool {
         Tool::Generic(generic) if generic.downgrade.is_empty() => {
             return Err("no downgrade is known; name one in command.downgrade".to_owned());
@@ -30,27 +51,21 @@ pub(in crate::dock) fn way_back(tool: &Tool, state: &State) -> Result<Vec<String
         Tool::Generic(generic) => return Ok(generic.downgrade.clone()),
         Tool::Alembic(alembic) => alembic,
     };
-    let mut tables = state
-        .versions
-        .values()
-        .filter(|table| table.alembic && table.rows.is_some());
-    let revisions: Vec<String> = match (tables.next(), tables.next()) {
-        (_, Some(_)) => {
-            return Err(
-                "the database has several version tables, so it is not known which \
-                        revision a downgrade must lead to"
-                    .to_owned(),
-            );
-        }
-        (table, None) => table
-            .and_then(|table| table.rows.as_ref())
-            .into_iter()
-            .flatten()
-            .filter_map(|row| serde_json::from_str::<Vec<String>>(row).ok())
-            .flatten()
-            .collect(),
+    let stands = match revisions.filter(|known| known.not_looked_at.is_none()) {
+        Some(known) => match known.tables.as_slice() {
+            [] => {
+                return Err(
+                    "no version table is about these revisions, so it is not known where a \
+                     downgrade must lead"
+                        .to_owned(),
+                );
+            }
+            [_] => known.current.clone(),
+            several => return Err(ambiguous(several)),
+        },
+        None => written_down(state)?,
     };
-    let revision = match revisions.as_slice() {
+    let revision = match stands.as_slice() {
         [] => "base",
         [one] => one,
         several => {
@@ -64,6 +79,33 @@ pub(in crate::dock) fn way_back(tool: &Tool, state: &State) -> Result<Vec<String
         "it is not known how Alembic is called behind this command; say so in alembic.command"
             .to_owned()
     })
+}
+
+/// The revisions in Alembic's only version table.
+fn written_down(state: &State) -> Result<Vec<String>, String> {
+    let tables: Vec<_> = state
+        .versions
+        .values()
+        .filter(|table| table.alembic && table.rows.is_some())
+        .collect();
+    if tables.len() > 1 {
+        let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+        return Err(ambiguous(&names));
+    }
+    Ok(tables
+        .into_iter()
+        .flat_map(|table| table.rows.iter().flatten())
+        .filter_map(|row| serde_json::from_str::<Vec<String>>(row).ok())
+        .flatten()
+        .collect())
+}
+
+fn ambiguous(tables: &[String]) -> String {
+    format!(
+        "the database has several version tables ({}), so it is not known which revision a \
+         downgrade must lead to",
+        tables.join(", ")
+    )
 }
 
 /// What the downgrade left, version tables aside that the upgrade made: no tool takes them away.
@@ -92,9 +134,17 @@ pub(in crate::dock) fn made<'a>(before: &State, first: &'a Prediction) -> Vec<&'
         .collect()
 }
 
-/// Whether an object is of one of these tables.
+/// Whether an object is one of these tables, or of one: a column, a constraint, the index of its
+/// primary key.
 pub(in crate::dock) fn is_made(tables: &[&str], id: &ObjectId) -> bool {
-    tables.iter().any(|name| id.identity.starts_with(name))
+    tables.iter().any(|name| {
+        let within = |rest: &str| rest.is_empty() || rest.starts_with(['.', ' ']);
+        let key = match name.strip_suffix('"') {
+            Some(open) => format!("{open}_pkc\""),
+            None => format!("{name}_pkc"),
+        };
+        id.identity.strip_prefix(name).is_some_and(within) || id.identity == key
+    })
 }
 
 /// A column that was dropped and added again stands at the end.
@@ -127,26 +177,43 @@ pub(in crate::dock) fn findings(
                 "SecondUpgradeFailed",
                 "the upgrade fails when it is run again with nothing left to do",
             )),
-            StepName::SecondUpgrade => found.extend(same(
+            StepName::SecondUpgrade => found.extend(otherwise(
                 "SecondUpgradeChanged",
                 "the upgrade changes something when it is run again with nothing left to do",
-                first,
-                after.as_ref(),
+                changes(first, after.as_ref())
+                    .into_iter()
+                    .chain(written(&rows.again)),
             )),
             StepName::Downgrade => found.extend(downgrade(before, first, walked, step, rows)),
             StepName::UpgradeAgain if !well => found.push(finding(
                 "UpgradeAgainFailed",
                 "the upgrade fails after the downgrade; what the downgrade left is in its way",
             )),
-            StepName::UpgradeAgain => found.extend(same(
+            StepName::UpgradeAgain => found.extend(otherwise(
                 "UpgradeAgainDiffers",
                 "the upgrade after the downgrade leads to another state than the first one",
-                first,
-                after.as_ref(),
+                changes(first, after.as_ref()),
             )),
         }
     }
+    if !rows.not_read.is_empty() {
+        found.push(info(
+            "RowsNotCompared",
+            &format!(
+                "the rows of {} were not compared: greater than 64 MiB, or not to be read",
+                rows.not_read.join(", ")
+            ),
+        ));
+    }
     found
+}
+
+/// That the way back was not gone, or not to its end.
+pub(in crate::dock) fn not_done(reason: &str) -> Finding {
+    finding(
+        "RoundTripNotDone",
+        &format!("the round trip was not done: {reason}"),
+    )
 }
 
 fn downgrade(
@@ -156,12 +223,11 @@ fn downgrade(
     step: &TripStep,
     rows: &Compared,
 ) -> Vec<Finding> {
-    let lost: Vec<&str> = rows
-        .before
-        .iter()
-        .filter(|(table, sum)| rows.after.get(*table) != Some(sum))
-        .map(|(table, _)| table.as_str())
-        .collect();
+    let lost = rows
+        .after
+        .as_ref()
+        .map(|after| rows::lost(&rows.before, after))
+        .unwrap_or_default();
     let made = first
         .difference
         .only(|id, _| !is_made(&made(before, first), id));
@@ -173,7 +239,7 @@ pub(super) fn back(
     step: &TripStep,
     made: &Difference,
     left: &Difference,
-    lost: &[&str],
+    lost: &[String],
 ) -> Vec<Finding> {
     if step.exit != Some(0) {
         let (code, text) = if step.output.contains("NotImplementedError") {
@@ -201,12 +267,12 @@ pub(super) fn back(
             &format!("the downgrade leaves something behind: {}", names(left)),
         ));
     }
-    if !lost.is_empty() && !stub {
+    if !lost.is_empty() {
         found.push(finding(
             "DowngradeLostData",
             &format!(
-                "after the downgrade the rows of {} are not what they were before the upgrade",
-                lost.join(", ")
+                "after the downgrade rows are not what they were before the upgrade: {}",
+                lost.join("; ")
             ),
         ));
     }
@@ -248,8 +314,14 @@ fn models(step: &TripStep) -> Option<Finding> {
     })
 }
 
-/// A finding unless the state is the predicted one.
-fn same(code: &str, text: &str, first: &Prediction, after: Option<&Prediction>) -> Option<Finding> {
+/// A finding unless there is nothing to name.
+fn otherwise(code: &str, text: &str, what: impl IntoIterator<Item = String>) -> Option<Finding> {
+    let what: Vec<String> = what.into_iter().collect();
+    (!what.is_empty()).then(|| finding(code, &format!("{text}: {}", what.join("; "))))
+}
+
+/// In what the state is not the predicted one.
+fn changes(first: &Prediction, after: Option<&Prediction>) -> Option<String> {
     let after = after?;
     if after.predicted == first.predicted {
         return None;
@@ -262,10 +334,15 @@ fn same(code: &str, text: &str, first: &Prediction, after: Option<&Prediction>) 
         .only(|id, change| !after.difference.iter().any(|other| other == (id, change)));
     let names = names(if other.is_empty() { &gone } else { &other });
     Some(if names.is_empty() {
-        finding(code, &format!("{text}: the version table"))
+        "the version table".to_owned()
     } else {
-        finding(code, &format!("{text}: {names}"))
+        names
     })
+}
+
+/// Tables that were written into.
+fn written(tables: &[String]) -> Option<String> {
+    (!tables.is_empty()).then(|| format!("rows of {}", tables.join(", ")))
 }
 
 pub(super) fn names(difference: &Difference) -> String {
@@ -298,9 +375,12 @@ pub(in crate::dock) fn info(code: &str, message: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use rstest::rstest;
 
     use super::*;
+    use crate::dock::rows::Sum;
     use crate::dock::tool::{Alembic, Generic};
     use crate::schema::{Fingerprint, Snapshot, VersionTable};
 
@@ -357,12 +437,22 @@ mod tests {
     const BEFORE: &[(&str, u32)] = &[("orders.id", 1), ("orders.total", 2)];
     const AFTER: &[(&str, u32)] = &[("orders.id", 1), ("orders.total", 2), ("orders.note", 3)];
 
+    fn sums(hashes: &str) -> Sums {
+        let sum = Sum {
+            rows: 2,
+            hashes: hashes.to_owned(),
+            columns: Vec::new(),
+        };
+        Sums::from([("orders".to_owned(), sum)])
+    }
+
     fn judged(walked: &[Walked], rows: (&str, &str)) -> Vec<String> {
         let first = prediction(BEFORE, AFTER, "2");
-        let sums = |sum: &str| BTreeMap::from([("orders".to_owned(), sum.to_owned())]);
         let compared = Compared {
             before: sums(rows.0),
-            after: sums(rows.1),
+            after: Some(sums(rows.1)),
+            again: Vec::new(),
+            not_read: Vec::new(),
         };
         findings(&first.before, &first, walked, &compared)
             .into_iter()
@@ -451,17 +541,85 @@ mod tests {
         let words = ["alembic", "upgrade", "head"].map(str::to_owned);
         let tool = Tool::Alembic(Alembic::given(words.to_vec()));
         let state = state(&snapshot(BEFORE), revisions);
-        match (way_back(&tool, &state), expected) {
+        match (way_back(&tool, &state, None), expected) {
             (Ok(back), Ok(revision)) => assert_eq!(back, ["alembic", "downgrade", revision]),
             (Err(reason), Err(named)) => assert!(reason.contains(named), "{reason}"),
             (found, _) => panic!("{found:?}"),
         }
     }
 
+    #[rstest]
+    #[case::first_release(&["public.alembic_version"], &[], Ok("base"))]
+    #[case::later(&["public.alembic_version"], &["ae10"], Ok("ae10"))]
+    #[case::none(&[], &[], Err("no version table"))]
+    #[case::several(&["a.v", "b.v"], &["ae10"], Err("a.v, b.v"))]
+    fn another_applications_version_table_does_not_say_where_the_way_back_leads(
+        #[case] tables: &[&str],
+        #[case] current: &[&str],
+        #[case] expected: Result<&str, &str>,
+    ) {
+        let words = ["alembic", "upgrade", "head"].map(str::to_owned);
+        let tool = Tool::Alembic(Alembic::given(words.to_vec()));
+        let state = state(&snapshot(BEFORE), &["of another application"]);
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let revisions = Revisions {
+            tables: owned(tables),
+            current: owned(current),
+            ..Revisions::default()
+        };
+        match (way_back(&tool, &state, Some(&revisions)), expected) {
+            (Ok(back), Ok(revision)) => assert_eq!(back, ["alembic", "downgrade", revision]),
+            (Err(reason), Err(named)) => assert!(reason.contains(named), "{reason}"),
+            (found, _) => panic!("{found:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case("public.alembic_version", true)]
+    #[case("public.alembic_version.version_num", true)]
+    #[case("public.alembic_version alembic_version_pkc", true)]
+    #[case("public.alembic_version_pkc", true)]
+    #[case("public.alembic_version_log", false)]
+    #[case("public.alembic_versions", false)]
+    #[case("app.\"Done_pkc\"", true)]
+    fn what_a_version_table_has_is_told_from_its_namesakes(
+        #[case] identity: &str,
+        #[case] expected: bool,
+    ) {
+        let id = ObjectId {
+            kind: "relation".to_owned(),
+            identity: identity.to_owned(),
+        };
+        let tables = ["public.alembic_version", "app.\"Done\""];
+        assert_eq!(is_made(&tables, &id), expected);
+    }
+
+    #[test]
+    fn rows_that_a_second_upgrade_writes_and_tables_that_nobody_read_are_named() {
+        let first = prediction(BEFORE, AFTER, "2");
+        let walked = [step(
+            StepName::SecondUpgrade,
+            0,
+            "",
+            Some(prediction(BEFORE, AFTER, "2")),
+        )];
+        let compared = Compared {
+            before: Sums::new(),
+            after: None,
+            again: vec!["currencies".to_owned()],
+            not_read: vec!["events".to_owned()],
+        };
+        let found = findings(&first.before, &first, &walked, &compared);
+        assert_eq!(found[0].code, "SecondUpgradeChanged");
+        assert!(found[0].message.ends_with(": rows of currencies"));
+        assert_eq!(found[1].code, "RowsNotCompared");
+        assert!(found[1].message.contains("events"));
+    }
+
     #[test]
     fn without_a_downgrade_there_is_no_way_back() {
         let state = state(&snapshot(BEFORE), &[]);
-        let reason = way_back(&Tool::Generic(Generic::default()), &state).unwrap_err();
+        let reason = way_back(&Tool::Generic(Generic::default()), &state, None).unwrap_err();
         assert!(reason.contains("command.downgrade"), "{reason}");
     }
 }

@@ -53,11 +53,11 @@ impl Walk<'_> {
     ) -> Result<Snapshot, Cut> {
         let plan = self.stage.plan;
         let rows = if plan.each {
-            self.sums(StepName::Upgrade, legs.tables).await?
+            self.sums(StepName::Upgrade, legs.tables, None).await?.sums
         } else {
             Sums::new()
         };
-        let counted = self.counts(StepName::Upgrade, legs).await?;
+        let counted = self.counts(StepName::Upgrade, &legs.versions).await?;
         let upgrade = legs.alembic.upgrade(&pending.id);
         if !self.step(StepName::Upgrade, upgrade, it).await? {
             return Err(Cut::because(format!(
@@ -88,20 +88,23 @@ impl Walk<'_> {
         counted: &Counts,
         it: &mut Tried,
     ) -> Result<(), Cut> {
-        let first = self.counts(StepName::Upgrade, legs).await?;
+        let first = self.counts(StepName::Upgrade, &legs.versions).await?;
         let touched = rows::moved(counted, &first);
         if touched.is_empty() {
             return Ok(());
         }
         self.set_place(StepName::Upgrade).await?;
-        let before = self.sums(StepName::StampBack, &touched).await?;
+        let before = self.sums(StepName::StampBack, &touched, None).await?.sums;
         let stamp = legs.alembic.stamp(&pending.below);
         if self.step(StepName::StampBack, stamp, it).await? {
             let upgrade = legs.alembic.upgrade(&pending.id);
             if self.step(StepName::Rerun, upgrade, it).await? {
-                let second = self.counts(StepName::Rerun, legs).await?;
+                let second = self.counts(StepName::Rerun, &legs.versions).await?;
                 let again = rows::moved(&first, &second);
-                let after = self.sums(StepName::Rerun, &again).await?;
+                let after = self
+                    .sums(StepName::Rerun, &again, Some(&before))
+                    .await?
+                    .sums;
                 let mut changed = Vec::new();
                 for table in again {
                     match (before.get(&table), after.get(&table)) {
@@ -135,13 +138,14 @@ impl Walk<'_> {
         if self.step(StepName::Downgrade, downgrade, it).await? {
             let back = self.look(StepName::Downgrade).await?;
             it.leg.left = otherwise(here, &back);
-            let after = self.sums(StepName::Downgrade, legs.tables).await?;
-            it.lost = rows
-                .into_iter()
-                .filter(|(table, sum)| after.get(table) != Some(sum))
-                .map(|(table, _)| table)
+            let summed = self
+                .sums(StepName::Downgrade, legs.tables, Some(&rows))
+                .await?;
+            it.lost = rows::lost(&rows, &summed.sums);
+            it.leg.compared = rows
+                .into_keys()
+                .filter(|table| summed.sums.contains_key(table))
                 .collect();
-            it.leg.compared = after.into_keys().collect();
             let upgrade = legs.alembic.upgrade(&pending.id);
             if self.step(StepName::UpgradeAgain, upgrade, it).await? {
                 let again = self.look(StepName::UpgradeAgain).await?;
@@ -165,13 +169,5 @@ impl Walk<'_> {
         let well = step.exit == Some(0);
         it.leg.steps.push(step);
         Ok(well)
-    }
-
-    async fn counts(&mut self, name: StepName, legs: &Legs<'_>) -> Result<Counts, Cut> {
-        let mut asker = self.asker.clone();
-        let counts = self
-            .watched(name.words(), rows::counts(&mut asker, &legs.versions))
-            .await?;
-        Ok(counts.unwrap_or_default())
     }
 }

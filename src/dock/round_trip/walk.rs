@@ -10,7 +10,7 @@ use crate::dock::lease::Lease;
 use crate::dock::link::{How, Sidecar};
 use crate::dock::record::Said;
 use crate::dock::rehearse::Stage;
-use crate::dock::rows::{self, Sums};
+use crate::dock::rows::{self, Counts, Summed, Sums};
 use crate::guard::Ended;
 use crate::postgres::ask::AskError;
 use crate::rehearsal::proxy::Asker;
@@ -142,13 +142,34 @@ impl Walk<'_> {
         Ok(before.whole(foreseen)?)
     }
 
-    /// What is in those of `tables` that can be read.
-    pub(super) async fn sums(&mut self, name: StepName, tables: &[String]) -> Result<Sums, Cut> {
+    /// What is in those of `tables` that can be read; of those that were read `before`, the same again.
+    pub(super) async fn sums(
+        &mut self,
+        name: StepName,
+        tables: &[String],
+        before: Option<&Sums>,
+    ) -> Result<Summed, Cut> {
         let mut asker = self.asker.clone();
-        let sums = self
-            .watched(name.words(), rows::sums(&mut asker, tables))
+        let summed = self
+            .watched(name.words(), rows::sums(&mut asker, tables, before))
             .await?;
-        Ok(sums.unwrap_or_default())
+        Ok(summed.unwrap_or_else(|_| Summed {
+            not_read: tables.to_vec(),
+            ..Summed::default()
+        }))
+    }
+
+    /// How many rows were written until now, by table, but for the version tables.
+    pub(super) async fn counts(
+        &mut self,
+        name: StepName,
+        versions: &[String],
+    ) -> Result<Counts, Cut> {
+        let mut asker = self.asker.clone();
+        let counts = self
+            .watched(name.words(), rows::counts(&mut asker, versions))
+            .await?;
+        Ok(counts.unwrap_or_default())
     }
 
     /// Sets the place to which [`Walk::undo`] leads.

@@ -467,7 +467,7 @@ fn statements_heading(report: &Report) -> String {
 }
 
 fn revision_headings(report: &Report) -> Vec<(usize, String)> {
-    let ranges = revision::boundaries(&report.statements);
+    let ranges = revision::boundaries(&report.statements, &report.version_tables());
     let numbered = (1..).zip(ranges);
     numbered
         .map(|(number, range): (u32, _)| {

@@ -1,8 +1,13 @@
 //! The way back and forth again, in lines.
 
+use super::object;
 use super::outline::{Mark, Tone, printable};
 use crate::report::units::{count, millis};
 use crate::report::{Leg, RoundTrip, TripStep};
+use crate::schema::Difference;
+
+/// Objects that a downgrade left; more of them end in a number.
+const SHOWN: usize = 30;
 
 /// Lines of a step's output that help a reader.
 const OUTPUT_LINES: usize = 6;
@@ -10,6 +15,7 @@ const OUTPUT_LINES: usize = 6;
 pub(super) fn round_trip(trip: &RoundTrip) -> Vec<Mark> {
     let mut marks: Vec<Mark> = trip.revisions.iter().flat_map(leg).collect();
     marks.extend(trip.steps.iter().flat_map(|step| lines("", step)));
+    marks.extend(left("", &trip.left));
     if !trip.compared.is_empty() {
         marks.push(Mark {
             tone: Tone::Plain,
@@ -61,6 +67,24 @@ fn leg(leg: &Leg) -> Vec<Mark> {
     for step in leg.steps.iter().filter(|step| step.exit != Some(0)) {
         marks.extend(lines(&format!("{name}: "), step));
     }
+    marks.extend(left(&format!("{name}: "), &leg.left));
+    marks
+}
+
+/// What a downgrade left, object by object.
+fn left(name: &str, left: &Difference) -> Vec<Mark> {
+    let mark = |text| Mark {
+        tone: Tone::Warning,
+        text,
+    };
+    let mut marks: Vec<Mark> = left
+        .iter()
+        .take(SHOWN)
+        .map(|(id, change)| mark(format!("{name}left behind: {}", object::line(id, change))))
+        .collect();
+    if left.len() > SHOWN {
+        marks.push(mark(format!("{name}and {} more", left.len() - SHOWN)));
+    }
     marks
 }
 
@@ -87,6 +111,7 @@ fn lines(name: &str, step: &TripStep) -> Vec<Mark> {
 mod tests {
     use super::*;
     use crate::report::StepName;
+    use crate::schema::{ObjectId, Snapshot};
 
     #[test]
     fn a_revision_is_one_line_and_one_more_for_what_failed() {
@@ -141,5 +166,26 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn each_object_that_a_downgrade_left_is_a_line_until_there_are_too_many() {
+        let after: Snapshot = (0..=SHOWN)
+            .map(|number| {
+                let id = ObjectId {
+                    kind: "type".to_owned(),
+                    identity: format!("public.t{number:02}"),
+                };
+                (id, "{}".to_owned())
+            })
+            .collect();
+        let trip = RoundTrip {
+            left: Difference::between(&Snapshot::default(), &after),
+            ..RoundTrip::default()
+        };
+        let marks = round_trip(&trip);
+        assert_eq!(marks.len(), SHOWN + 1);
+        assert_eq!(marks[0].text.trim_end(), "left behind: + type public.t00");
+        assert_eq!(marks[SHOWN].text, "and 1 more");
     }
 }

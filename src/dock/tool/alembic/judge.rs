@@ -231,7 +231,7 @@ fn standing(
         .collect();
     section.pending = pending.iter().map(|it| line(it)).collect();
     if tables.after.is_some() && tables.used.len() == 1 {
-        let spent = versions::durations(&pending, seen.statements);
+        let spent = versions::durations(&pending, seen.statements, &tables.used);
         for (line, micros) in section.pending.iter_mut().zip(spent) {
             line.micros = Some(micros);
         }

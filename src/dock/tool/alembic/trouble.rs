@@ -29,6 +29,13 @@ pub(super) enum Trouble {
         /// Python's own sentence.
         said: String,
     },
+    /// env.py was run for a mere list, without an address, and ended with an error.
+    Environment {
+        /// Where in it, with the line.
+        place: String,
+        /// Python's own sentence.
+        said: String,
+    },
     /// Anything else that Alembic refuses.
     Refused {
         /// Its own sentence.
@@ -112,6 +119,15 @@ impl Trouble {
                 "RevisionFileBroken",
                 format!("a revision file cannot be loaded: {place}: {said}"),
             ),
+            Self::Environment { place, said } => (
+                "RevisionEnvironment",
+                format!(
+                    "`revision_environment` in Alembic's configuration makes it run env.py also to \
+                     list the revisions, where it is given no database's address, and it ended \
+                     there: {place}: {said}. Take the setting out, or let env.py do without an \
+                     address"
+                ),
+            ),
             Self::Refused { said } => (
                 "RevisionsRefused",
                 format!("Alembic cannot read the revisions: {said}"),
@@ -119,7 +135,11 @@ impl Trouble {
         };
         Finding {
             code: code.to_owned(),
-            severity: Severity::Error,
+            // Of the revisions themselves it says nothing.
+            severity: match self {
+                Self::Environment { .. } => Severity::Warning,
+                _ => Severity::Error,
+            },
             message,
             statement: None,
         }
@@ -151,7 +171,11 @@ fn raised(output: &str) -> Option<Trouble> {
     let begin = output.rfind("Traceback (most recent call last):")?;
     let trace = output.get(begin..)?;
     let said = trace.lines().rfind(|line| is_raised(line))?.to_owned();
-    if let Some(revision) = said.strip_prefix("KeyError: '") {
+    // Nothing else makes `history` run it.
+    let of_environment = trace.contains(", in run_env\n");
+    if let Some(revision) = said.strip_prefix("KeyError: '")
+        && !of_environment
+    {
         // What `depends_on` names is looked up without a warning.
         if trace.contains("_revision_map") || trace.contains("revision.py") {
             return Some(Trouble::Missing {
@@ -177,6 +201,7 @@ fn raised(output: &str) -> Option<Trouble> {
         Some(format!("{path}, line {line}"))
     });
     Some(match place {
+        Some(place) if of_environment => Trouble::Environment { place, said },
         Some(place) if trace.contains("load_python_file") => Trouble::Broken { place, said },
         _ => Trouble::Refused { said },
     })
@@ -276,6 +301,24 @@ ModuleNotFoundError: No module named 'nonexistent_module'
                     .to_owned()
             )
         );
+    }
+
+    #[test]
+    fn an_environment_that_is_run_for_a_list_is_told_from_a_broken_revision() {
+        let output = "\
+Traceback (most recent call last):
+  File \"/venv/lib/python3.11/site-packages/alembic/script/base.py\", line 545, in run_env
+    util.load_python_file(self.dir, \"env.py\")
+  File \"/venv/lib/python3.11/site-packages/alembic/util/pyfiles.py\", line 114, in load_python_file
+    module = load_module_py(module_id, path)
+  File \"/app/env.py\", line 7, in <module>
+    with create_engine(os.environ[\"DATABASE_URL\"]).connect() as connection:
+KeyError: 'DATABASE_URL'
+";
+        let (code, said) = message(output, false).remove(0);
+        assert_eq!(code, "RevisionEnvironment");
+        assert!(said.contains("revision_environment"), "{said}");
+        assert!(said.contains("/app/env.py, line 7: KeyError"), "{said}");
     }
 
     #[test]

@@ -97,13 +97,17 @@ fn alembics(tables: &BTreeMap<String, VersionTable>) -> BTreeMap<String, Vec<Str
 }
 
 /// How long each revision's statements took, in the same order; empty when they cannot be told
-/// apart.
-pub(super) fn durations(pending: &[&Revision], statements: &[Statement]) -> Vec<u64> {
+/// apart. `tables` are the version tables of this run.
+pub(super) fn durations(
+    pending: &[&Revision],
+    statements: &[Statement],
+    tables: &[String],
+) -> Vec<u64> {
     let in_line = pending.windows(2).all(|pair| match pair {
         [first, second] => second.parents.contains(&first.id),
         _ => true,
     });
-    let ranges = revision::boundaries(statements);
+    let ranges = revision::boundaries(statements, tables);
     if !in_line || ranges.len() != pending.len() {
         return Vec::new();
     }
@@ -150,7 +154,7 @@ mod tests {
             outcome: StatementOutcome::Done { tag: String::new() },
         })
         .collect();
-        assert!(durations(&[&one, &two], &ran).is_empty());
-        assert_eq!(durations(&[&one, &next], &ran), [7, 7]);
+        assert!(durations(&[&one, &two], &ran, &[]).is_empty());
+        assert_eq!(durations(&[&one, &next], &ran, &[]), [7, 7]);
     }
 }
