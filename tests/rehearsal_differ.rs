@@ -109,6 +109,10 @@ const KNOWN: &[(&str, &str)] = &[
         "SET work_mem = '8MB' / PREPARE s AS SELECT 1 / DISCARD ALL",
         "settings that did not change are reported by 13",
     ),
+    (
+        "SET work_mem = '8MB' / SHOW work_mem / SET LOCAL work_mem = ",
+        "SET LOCAL in a batch warns",
+    ),
     ("a Describe of neither kind", "the client is hung up on"),
     (
         "a Query in the middle of a batch",
