@@ -36,6 +36,29 @@ fn a_rehearsed_migration_is_applied_as_predicted() {
 }
 
 #[test]
+fn what_is_long_in_the_catalogue_is_predicted_as_it_will_be() {
+    let database = Server::shared().database();
+    // So many relations that the list of them is longer than a message that is read in one piece.
+    database.psql(
+        "CREATE FUNCTION long() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         CREATE TABLE gone (a int); CREATE TABLE kept (a int);
+         DO $$BEGIN FOR n IN 1..6000 LOOP EXECUTE format('CREATE TYPE c%s AS ()', n);
+         IF n % 1000 = 0 THEN COMMIT; END IF; END LOOP; END$$;
+         DO $$BEGIN FOR n IN 6001..12000 LOOP EXECUTE format('CREATE TYPE c%s AS ()', n);
+         IF n % 1000 = 0 THEN COMMIT; END IF; END LOOP; END$$;",
+    );
+    let done = run(
+        &database.url,
+        r#"body=$(head -c 100000 /dev/zero | tr '\0' x)
+           printf 'DROP TABLE gone; ALTER TABLE kept ADD b int;
+             CREATE OR REPLACE FUNCTION long() RETURNS int LANGUAGE sql AS $a$SELECT 2 /* %s */$a$;' "$body" \
+           | psql "$DATABASE_URL" -Xq -v ON_ERROR_STOP=1"#,
+    )
+    .expect(0);
+    assert_eq!(done.report().verdict, Verdict::Passed, "{done}");
+}
+
+#[test]
 fn a_migration_that_fails_in_the_rehearsal_is_never_applied() {
     let database = Server::shared().database();
     let before = database.dump();

@@ -151,6 +151,27 @@ fn an_assertion_that_fails_fails_the_dry_run_by_its_name_and_no_row_is_in_the_re
 }
 
 #[test]
+fn a_row_that_violates_an_assertion_counts_however_long_it_is() {
+    let database = orders();
+    let long = "SELECT repeat(chr(64 + n), 100 * 1024) FROM generate_series(1, 7) n";
+    let file = file(
+        &[
+            ("empty", "expect: Empty", long),
+            ("there", "expect: NonEmpty", long),
+        ],
+        "",
+    );
+    let done = rehearse(&database, &file, "ALTER TABLE orders ADD note text;").expect(1);
+    let report = done.report();
+    let rows = report.assertions.iter().map(|it| (it.held(), it.rows));
+    assert_eq!(
+        rows.collect::<Vec<_>>(),
+        [(false, Some(7)), (true, Some(7))],
+        "{done}"
+    );
+}
+
+#[test]
 fn rows_are_shown_on_standard_error_only_and_only_to_who_asks() {
     let database = orders();
     let file = file(

@@ -111,7 +111,7 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     (
         "SET work_mem = '8MB' / SHOW work_mem / SET LOCAL work_mem = ",
-        "SET LOCAL in a batch",
+        "SET LOCAL in a batch warns",
     ),
     ("a Describe of neither kind", "the client is hung up on"),
     (

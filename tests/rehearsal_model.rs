@@ -143,6 +143,7 @@ fn rehearse(packets: Vec<Vec<u8>>, schedule: Vec<bool>) -> (Ending, Model) {
         substitute_below: 0,
         count_millis: 150,
         show_values: false,
+        statement_timeout: 0,
         our_lock_timeout: false,
         tests_tripwire: false,
     };

@@ -17,7 +17,7 @@ mod wire;
 use drydock::postgres::connect::{self, StartupSettings};
 use drydock::postgres::url::{Environment, parse};
 use drydock::rehearsal::proxy::Record;
-use drydock::verdict::{NotRehearsed, Verdict};
+use drydock::verdict::{Budget, NotRehearsed, Verdict};
 use postgres::{Database, Server};
 use rehearse::Rehearsed;
 use rstest::rstest;
@@ -66,6 +66,14 @@ fn cause(record: &Record) -> Option<NotRehearsed> {
     match record.verdict.clone()?.0 {
         Verdict::NotRehearsed(cause) => Some(cause),
         other => panic!("{other:?}: {:?}", record.verdict),
+    }
+}
+
+/// The same, and nothing where there is no verdict yet or another one.
+fn cause_of(record: &Record) -> Option<NotRehearsed> {
+    match record.verdict.clone()?.0 {
+        Verdict::NotRehearsed(cause) => Some(cause),
+        _ => None,
     }
 }
 
@@ -202,6 +210,37 @@ fn rule_4_what_needs_a_transaction_is_answered_outside_of_one() {
             &["Q BEGIN", "Q COMMIT AND CHAIN", "Q SELECT 1", "Q ROLLBACK"],
         ],
     );
+}
+
+#[test]
+fn rule_4_what_has_no_effect_outside_of_a_transaction_is_read_by_the_server_all_the_same() {
+    for record in same(
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1);
+         CREATE TABLE later (id int CONSTRAINT later_unique UNIQUE DEFERRABLE)",
+        &[
+            &["Q VACUUM t"],
+            &["Q VACUUM (ANALYZE) t (a), later"],
+            &["Q VACUUM FULL public.t"],
+            &["Q VACUUM t, nosuch"],
+            &["Q VACUUM nosuch.t"],
+            &["Q VACUUM t later x"],
+            &["P - VACUUM nosuch", "B - -", "E -", "S"],
+            &["P v VACUUM t", "B - v", "E -", "S"],
+            &["Q SET LOCAL statment_timeout = 1"],
+            &["Q SET LOCAL work_mem = 'much'"],
+            &["Q SET LOCAL work_mem = '8MB'"],
+            &["Q SHOW work_mem"],
+            &["Q SET CONSTRAINTS nowhere IMMEDIATE"],
+            &["Q SET CONSTRAINTS later_unique DEFERRED"],
+            &["Q INSERT INTO later VALUES (1)"],
+            &["Q BEGIN"],
+            &["Q INSERT INTO later VALUES (1)"],
+            &["Q ROLLBACK"],
+            &["Q SET CONSTRAINTS ALL DEFERRED"],
+        ],
+    ) {
+        assert_eq!(record.verdict, None);
+    }
 }
 
 #[test]
@@ -439,6 +478,47 @@ fn rule_8_cursors_of_a_string_of_statements_end_with_it() {
             &["Q DECLARE c CURSOR FOR SELECT * FROM t; FETCH c"],
         ],
     );
+}
+
+#[test]
+fn rule_8_cursors_that_functions_open_end_with_their_transaction() {
+    for record in same(
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2);
+         CREATE FUNCTION look(c refcursor) RETURNS refcursor LANGUAGE plpgsql AS
+         $$BEGIN OPEN c FOR SELECT a FROM t; RETURN c; END$$",
+        &[
+            &["Q SELECT look('one')"],
+            &["Q ALTER TABLE t ADD b int"],
+            &["Q BEGIN"],
+            &["Q SELECT look('a \"name')"],
+            &["Q FETCH \"a \"\"name\""],
+            &["Q COMMIT"],
+            &["Q ALTER TABLE t ADD c int"],
+            &["P - SELECT look('three')", "B - -", "E -", "S"],
+            &["Q FETCH three"],
+            &["Q ALTER TABLE t ADD d int"],
+        ],
+    ) {
+        assert_eq!(record.verdict, None);
+    }
+}
+
+#[test]
+fn rule_8_a_table_that_a_cursor_with_hold_still_reads_is_not_rehearsed() {
+    let database = database("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)");
+    for (close, expected) in [
+        ("SELECT 1", Some(NotRehearsed::CannotRunInTransaction)),
+        ("CLOSE c", None),
+    ] {
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        client.talk(&[
+            "Q DECLARE c CURSOR WITH HOLD FOR SELECT a FROM t",
+            "Q FETCH c",
+        ]);
+        client.talk(&[&format!("Q {close}"), "Q ALTER TABLE t ADD b int"]);
+        assert_eq!(cause_of(&rehearsed.finish()), expected, "{close}");
+    }
 }
 
 #[test]
@@ -783,6 +863,80 @@ fn rule_14_copy_takes_data_in_both_protocols() {
 }
 
 #[test]
+fn rule_15_what_a_transaction_set_for_itself_does_not_keep_it_from_committing() {
+    for record in same(
+        "CREATE TABLE t (a int); GRANT ALL ON t TO pg_monitor",
+        &[
+            &["Q BEGIN; SET LOCAL transaction_read_only = on; SELECT 1; COMMIT; SELECT 2"],
+            &["Q BEGIN"],
+            &["Q SET LOCAL transaction_read_only = on"],
+            &["Q INSERT INTO t VALUES (0)"],
+            &["Q ROLLBACK"],
+            &["Q BEGIN"],
+            &["Q SAVEPOINT a"],
+            &["Q SET LOCAL nosuch = 1"],
+            &["Q ROLLBACK TO a"],
+            &["Q INSERT INTO t VALUES (1)"],
+            &["Q COMMIT"],
+            &["Q BEGIN; SET LOCAL our.own = 'x'; COMMIT"],
+            &["Q SELECT current_setting('our.own', true)"],
+            // As this role the first one could not be put back.
+            &["Q BEGIN"],
+            &["Q SET LOCAL session_replication_role = replica"],
+            &["Q SET LOCAL ROLE pg_monitor"],
+            &["Q INSERT INTO t VALUES (2)"],
+            &["Q COMMIT"],
+            &[
+                "Q SELECT current_user, current_setting('session_replication_role'), count(*) FROM t",
+            ],
+        ],
+    ) {
+        assert_eq!(record.verdict, None);
+    }
+}
+
+#[test]
+fn rule_2_the_access_mode_may_be_changed_until_the_first_statement() {
+    for record in same(
+        "CREATE TABLE t (a int)",
+        &[
+            &["Q BEGIN READ ONLY"],
+            &["Q SET TRANSACTION READ WRITE"],
+            &["Q INSERT INTO t VALUES (1)"],
+            &["Q COMMIT"],
+            &["Q BEGIN"],
+            &["Q SET TRANSACTION READ ONLY"],
+            &["Q INSERT INTO t VALUES (2)"],
+            &["Q ROLLBACK"],
+            &["Q SELECT count(*) FROM t"],
+        ],
+    ) {
+        assert_eq!(record.verdict, None);
+    }
+}
+
+#[test]
+fn rule_15_a_commit_whose_own_work_fails_is_not_acknowledged() {
+    let database = database("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    // A real COMMIT reads all of the cursor before it drops the table.
+    let answers = client.talk(&[
+        "Q BEGIN",
+        "Q CREATE TEMP TABLE own ON COMMIT DROP AS SELECT 1 AS a",
+        "Q INSERT INTO t VALUES (1)",
+        "Q DECLARE c CURSOR WITH HOLD FOR SELECT * FROM own",
+        "Q FETCH c",
+        "Q COMMIT",
+    ]);
+    assert!(!answers.contains(&"done COMMIT".to_owned()), "{answers:?}");
+    assert!(answers.iter().any(|a| a.contains("0A000")), "{answers:?}");
+    assert_eq!(client.ask("SELECT count(*) FROM t"), "0");
+    let record = rehearsed.finish();
+    assert_eq!(cause(&record), Some(NotRehearsed::CannotRunInTransaction));
+}
+
+#[test]
 fn rule_15_settings_that_a_rollback_changes_are_reported() {
     same(
         "",
@@ -873,6 +1027,20 @@ fn rule_16_a_client_that_stays_in_a_copy_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn rule_16_a_client_that_does_not_read_its_rows_is_not_waited_for_for_ever() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let (mut one, mut other) = (Client::new(&rehearsed.url), Client::new(&rehearsed.url));
+    one.send(&["Q SELECT repeat('x', 10000) FROM generate_series(1, 5000)"]);
+    let answers = other.talk(&["Q SELECT 1"]);
+    assert_eq!(answers, ["error 0A000", "ready I"]);
+    let rows = one.hear(1);
+    assert_eq!(&rows[rows.len() - 2..], ["done SELECT 5000", "ready I"]);
+    let record = rehearsed.finish();
+    assert_eq!(cause(&record), Some(NotRehearsed::InterleavedWriters));
+}
+
+#[test]
 fn rule_17_the_statement_of_a_client_that_is_gone_is_cancelled() {
     let database = database("");
     let rehearsed = Rehearsed::start(&database);
@@ -946,6 +1114,100 @@ fn rule_18_the_default_access_mode_is_shown_as_the_client_set_it() {
             ],
         ],
     );
+}
+
+#[test]
+fn rule_18_a_clients_timeouts_of_transactions_do_not_end_the_one_of_all() {
+    let database = database("CREATE TABLE t (a int)");
+    let rehearsed = Rehearsed::start(&database);
+    let short = ("idle_in_transaction_session_timeout", "100");
+    let mut client = Client::with(&rehearsed.url, &[short, ("transaction_timeout", "100")]);
+    for say in [
+        "SET idle_in_transaction_session_timeout = 100",
+        "SET transaction_timeout = 100",
+        "BEGIN; SET LOCAL transaction_timeout = 100",
+        "SET idle_in_transaction_session_timeout TO DEFAULT; COMMIT",
+        "SELECT set_config('idle_in_transaction_session_timeout', '100ms', false)",
+        "DO $$BEGIN SET transaction_timeout = 100; END$$",
+        "RESET ALL",
+    ] {
+        let answers = client.talk(&[&format!("Q {say}")]);
+        assert!(
+            answers.iter().all(|a| !a.contains("error")),
+            "{say}: {answers:?}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        assert_eq!(client.ask("SELECT 1"), "1", "{say}");
+    }
+    let answers = client.talk(&["Q SET transaction_timeout = 'soon'"]);
+    assert_eq!(answers, ["error 22023", "ready I"]);
+    assert_eq!(rehearsed.finish().verdict, None);
+}
+
+#[test]
+fn rule_18_the_rehearsals_own_lock_timeout_comes_back_when_the_clients_ends() {
+    for says in [
+        &["Q RESET lock_timeout"][..],
+        &[
+            "Q SET lock_timeout = 10000",
+            "Q SET lock_timeout TO DEFAULT",
+        ],
+        &["Q SET lock_timeout = 10000", "Q RESET ALL"],
+        &["Q BEGIN", "Q SET LOCAL lock_timeout = 10000", "Q COMMIT"],
+        &["Q BEGIN", "Q SET lock_timeout = 10000", "Q ROLLBACK"],
+    ] {
+        let database = database("CREATE TABLE t (a int)");
+        let mut holder = Client::new(&database.url);
+        holder.talk(&["Q BEGIN", "Q LOCK TABLE t"]);
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        let ours = client.ask("SHOW lock_timeout");
+        client.talk(says);
+        assert_eq!(client.ask("SHOW lock_timeout"), ours, "{says:?}");
+        let answers = client.talk(&["Q LOCK TABLE t IN ACCESS SHARE MODE; SELECT 1"]);
+        assert!(answers.contains(&"error 55P03".to_owned()), "{answers:?}");
+        let verdict = rehearsed.finish().verdict.map(|(verdict, _)| verdict);
+        let expected = Verdict::BudgetExceeded(Budget::LockWait);
+        assert_eq!(verdict, Some(expected), "{says:?}");
+    }
+}
+
+#[test]
+fn rule_18_the_roles_statement_timeout_is_for_its_statements_and_not_for_our_questions() {
+    let database = database("");
+    let name = &database.name;
+    database.psql(&format!(
+        "ALTER DATABASE {name} SET statement_timeout = 300"
+    ));
+    let rehearsed = Rehearsed::start(&database);
+    assert_eq!(rehearsed.ask("SELECT 1 FROM pg_sleep(0.6)").len(), 1);
+    let mut client = Client::new(&rehearsed.url);
+    let answers = client.talk(&["Q SELECT pg_sleep(0.6)"]);
+    assert_eq!(answers.last().unwrap(), "ready I");
+    assert!(answers.contains(&"error 57014".to_owned()), "{answers:?}");
+    assert_eq!(rehearsed.ask("SELECT 1 FROM pg_sleep(0.6)").len(), 1);
+    assert_eq!(client.ask("SHOW statement_timeout"), "300ms");
+    rehearsed.finish();
+}
+
+#[test]
+fn what_wrote_where_nothing_could_be_seen_of_it_counts_as_written() {
+    let database = database(
+        "CREATE TABLE t (a int);
+         CREATE FUNCTION note() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (1) RETURNING a';
+         CREATE VIEW v AS SELECT note()",
+    );
+    for (says, wrote) in [
+        (&["Q TABLE v"][..], true),
+        (&["Q BEGIN", "Q TABLE v", "Q ROLLBACK"], false),
+        (&["Q BEGIN", "Q TABLE v"], false),
+        (&["Q SELECT 1"], false),
+    ] {
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        client.talk(says);
+        assert_eq!(rehearsed.finish().wrote, wrote, "{says:?}");
+    }
 }
 
 #[test]
@@ -1026,6 +1288,24 @@ fn rule_18_settings_of_the_startup_packet_are_the_clients_defaults() {
         assert_eq!(told[1], told[0], "{major}");
         assert!(rehearsed.finish().gapless);
     }
+}
+
+#[test]
+fn an_answer_to_a_question_of_our_own_is_whole_however_long_it_is() {
+    let database = database("");
+    let rehearsed = Rehearsed::start(&database);
+    let rows =
+        rehearsed.ask("SELECT n, repeat('x', n) FROM generate_series(60000, 300000, 40000) n");
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| (row[0].clone().unwrap(), row[1].clone().unwrap().len()))
+        .collect();
+    let expected: Vec<_> = (60_000..=300_000)
+        .step_by(40_000)
+        .map(|n| (n.to_string(), n))
+        .collect();
+    assert_eq!(found, expected);
+    rehearsed.finish();
 }
 
 #[rstest]

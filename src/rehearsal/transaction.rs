@@ -89,8 +89,8 @@ use bytes::BytesMut;
 pub use control::{Control, Names, Savepoint};
 pub use ending::Ending;
 pub use event::{
-    Answer, ClientId, Event, Examination, Examined, NotExamined, Note, Outlet, Output, Place,
-    Question, Surroundings, Welcome,
+    Answer, ClientId, Event, Examination, Examined, HIGH_WATER, NotExamined, Note, Outlet, Output,
+    Place, Question, Surroundings, Welcome,
 };
 pub use replies::StatementId;
 
@@ -137,6 +137,9 @@ pub struct Opening {
     pub show_values: bool,
     /// The lock timeout in force is ours, not the role's own.
     pub our_lock_timeout: bool,
+    /// The role's own `statement_timeout` in milliseconds, which is for its statements and not for our
+    /// questions; 0 for none.
+    pub statement_timeout: u64,
     /// The constraint tripwire is set, and every role may run the block that tests it again.
     pub tests_tripwire: bool,
 }
@@ -164,6 +167,8 @@ pub struct Transaction<S> {
     unit: Unit,
     deferred: Deferred,
     session_touched: bool,
+    /// A client has made code that statements without a call may run.
+    made_code: bool,
     impatient: bool,
     /// The client that is served has said something since somebody else was last impatient.
     progress: bool,
@@ -205,6 +210,7 @@ impl<S: Surroundings> Transaction<S> {
             unit: Unit::default(),
             deferred: Deferred::default(),
             session_touched: false,
+            made_code: false,
             impatient: false,
             progress: false,
             finishing: false,
@@ -233,6 +239,7 @@ impl<S: Surroundings> Transaction<S> {
             self.expect_ours_parse();
         }
         self.prepare_watch();
+        self.prepare_watch_over_id();
         self.prepare_tripwire_test();
         self.sync().await
     }

@@ -18,6 +18,7 @@ mod diagnostic;
 mod frame;
 mod frontend;
 mod options;
+mod reassembly;
 mod sqlstate;
 mod startup;
 mod values;
@@ -27,6 +28,7 @@ pub use diagnostic::{Diagnostic, Field};
 pub use frame::{Data, Frame, FrameDecoder, Frames, Piece, STREAM_ABOVE};
 pub use frontend::{Bind, Frontend, Parse, SaslInitialResponse, Target};
 pub use options::{OptionsError, split_options};
+pub use reassembly::{KEPT_AT_MOST, Reassembly};
 pub use sqlstate::SqlState;
 pub use startup::{CancelRequest, ProtocolVersion, StartupMessage, StartupPacket, take_startup};
 pub use values::{BindValue, bind_values, parse_types};
@@ -56,6 +58,14 @@ pub enum WireError {
     Malformed {
         /// The message's name in the manual.
         message: &'static str,
+    },
+    /// A message that must be read as a whole, and is too long to be kept.
+    #[error("message {:?} of {length} bytes is too long to be read", char::from(*.tag))]
+    TooLong {
+        /// The message's tag.
+        tag: u8,
+        /// Its length in all.
+        length: usize,
     },
     /// A major version of the protocol other than 3.
     #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0")]

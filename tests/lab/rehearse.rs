@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use drydock::postgres::ask::{Ask, Row};
 use drydock::postgres::connect::StartupSettings;
 use drydock::postgres::url::{Environment, Password, parse};
 use drydock::rehearsal::proxy::{Record, Rehearsal, Settings};
@@ -60,6 +61,12 @@ impl Rehearsed {
     /// The server process that holds the transaction.
     pub(crate) fn upstream_pid(&self) -> i32 {
         self.rehearsal.upstream().pid
+    }
+
+    /// Asks inside the transaction.
+    pub(crate) fn ask(&self, sql: &str) -> Vec<Row> {
+        let mut asker = self.rehearsal.asker();
+        self.runtime.block_on(asker.ask(sql)).unwrap()
     }
 
     /// Sets the place to which `undo` leads.

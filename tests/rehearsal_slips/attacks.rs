@@ -785,6 +785,12 @@ fn disarming() -> Vec<Attack> {
             "BEGIN", DROP_TABLE,
             "DO $$DECLARE c refcursor; BEGIN SELECT name INTO c FROM pg_cursors WHERE name LIKE 'drydock%'; CLOSE c; END$$",
             LEAK, "COMMIT"])),
+        refused("a trigger leaves both without effect", Cause::RehearsalObjectTouched, queries(&[
+            "CREATE FUNCTION disarm() RETURNS trigger LANGUAGE plpgsql AS $f$DECLARE c refcursor; t regclass; BEGIN \
+             SELECT oid::regclass INTO t FROM pg_class WHERE relname LIKE 'drydock%table'; EXECUTE 'DELETE FROM ' || t; \
+             SELECT name INTO c FROM pg_cursors WHERE name LIKE 'drydock%'; CLOSE c; RETURN NEW; END$f$",
+            "CREATE TRIGGER disarms BEFORE INSERT ON kept FOR EACH ROW EXECUTE FUNCTION disarm()",
+            "INSERT INTO kept VALUES (3)", "CREATE TABLE leak2 (a int)"])),
         refused("both are gone, in a batch", Cause::RehearsalObjectTouched, [
             extended(DROP_TABLE),
             extended("DO $$DECLARE c refcursor; BEGIN SELECT name INTO c FROM pg_cursors WHERE name LIKE 'drydock%'; CLOSE c; END$$"),

@@ -195,23 +195,33 @@ pub(super) async fn since(
     for oids in touched.objects.values_mut() {
         oids.sort_unstable();
     }
-    let gone: Vec<String> = keys
+    let thinned: Vec<_> = keys
         .iter()
         .filter(|catalogue| written.get(*catalogue) == Some(&true))
+        .collect();
+    if thinned.is_empty() {
+        return Ok(Some(touched));
+    }
+    let lists: Vec<_> = thinned
+        .iter()
         .map(|catalogue| {
             format!("SELECT '{catalogue}', string_agg(oid::text, ',') FROM {catalogue}")
         })
         .collect();
-    if gone.is_empty() {
-        return Ok(Some(touched));
-    }
-    for row in pinned.ask(asker, &gone.join(" UNION ALL ")).await? {
+    for row in pinned.ask(asker, &lists.join(" UNION ALL ")).await? {
         let Ok([Some(catalogue), list]) = <[_; 2]>::try_from(row) else {
             return Err(AskError::Shape("what is left"));
         };
         let list = list.unwrap_or_default();
         let left = list.split(',').filter_map(|oid| oid.parse().ok());
         touched.left.insert(catalogue, left.collect());
+    }
+    // Without an answer nothing of it would count as gone.
+    if thinned
+        .iter()
+        .any(|name| !touched.left.contains_key(**name))
+    {
+        return Err(AskError::Shape("what is left"));
     }
     Ok(Some(touched))
 }

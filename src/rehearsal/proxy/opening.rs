@@ -9,7 +9,9 @@ use super::Settings;
 use crate::postgres::connect::{ConnectError, Raw, Stream};
 use crate::postgres::wait;
 use crate::rehearsal::transaction::{COUNT_WRITERS, Control, Names, Opening, Savepoint};
-use crate::rehearsal::wire::{Backend, Frame, FrameDecoder, Frontend, Piece, SqlState, WireError};
+use crate::rehearsal::wire::{
+    Backend, Frame, FrameDecoder, Frontend, Piece, Reassembly, SqlState, WireError,
+};
 
 const READ_ONLY_DEFAULT: &str = "default_transaction_read_only";
 
@@ -47,10 +49,18 @@ struct Answers {
     error: Option<(SqlState, String)>,
 }
 
+/// What became of the role's own timeouts.
+struct Timeouts {
+    lock_timeout_is_ours: bool,
+    /// In milliseconds.
+    statement_timeout: u64,
+}
+
 struct Session {
     stream: Box<dyn Stream>,
     buffer: BytesMut,
     decoder: FrameDecoder,
+    reassembly: Reassembly,
     names: Names,
 }
 
@@ -70,9 +80,10 @@ pub(super) async fn open(
         stream: raw.stream,
         buffer: BytesMut::new(),
         decoder: FrameDecoder::backend(),
+        reassembly: Reassembly::default(),
         names: Names::new(random),
     };
-    let (mut baseline, our_lock_timeout) = session.baseline().await?;
+    let (mut baseline, own) = session.baseline().await?;
     session.control(&Control::Begin).await?;
     baseline.push(session.show_default_as_writable().await?);
     let table = session.set_constraint_tripwire().await?;
@@ -121,7 +132,8 @@ pub(super) async fn open(
         substitute_below: settings.substitute_below,
         count_millis: u64::try_from(settings.counting.as_millis()).unwrap_or(u64::MAX),
         show_values: settings.show_values,
-        our_lock_timeout,
+        our_lock_timeout: own.lock_timeout_is_ours,
+        statement_timeout: own.statement_timeout,
         tests_tripwire: table && speaks_plpgsql,
     };
     Ok((session.stream, opening))
@@ -130,11 +142,11 @@ pub(super) async fn open(
 impl Session {
     /// Reads the role's own timeouts, and sets what a rehearsal needs: a lock timeout, and none of
     /// the timeouts that would end one long transaction.
-    async fn baseline(&mut self) -> Result<(Vec<(String, String)>, bool), OpenError> {
+    async fn baseline(&mut self) -> Result<(Vec<(String, String)>, Timeouts), OpenError> {
         let rows = self
             .rows(
                 "read its timeouts",
-                "SELECT name, setting FROM pg_settings WHERE name IN ('deadlock_timeout', 'lock_timeout', \
+                "SELECT name, setting FROM pg_settings WHERE name IN ('deadlock_timeout', 'lock_timeout', 'statement_timeout', \
                  'idle_in_transaction_session_timeout', 'transaction_timeout')",
             )
             .await?;
@@ -160,7 +172,11 @@ impl Session {
             self.rows("set its timeouts", &format!("SET {name} = '{value}'"))
                 .await?;
         }
-        Ok((baseline, our_lock_timeout))
+        let timeouts = Timeouts {
+            lock_timeout_is_ours: our_lock_timeout,
+            statement_timeout: value("statement_timeout").unwrap_or(0),
+        };
+        Ok((baseline, timeouts))
     }
 
     /// Outside of our transaction nothing can be written: the connection began with
@@ -261,7 +277,7 @@ impl Session {
             {
                 match piece {
                     Piece::Data(data) => {
-                        for row in data.frames() {
+                        for row in self.reassembly.push(&data).map_err(OpenError::Protocol)? {
                             answers.rows.push(columns(&row)?);
                         }
                     }

@@ -23,13 +23,10 @@ use super::lookout;
 use super::recorder::{Beside, Recorder};
 use crate::postgres::connect::Stream;
 use crate::rehearsal::transaction::{
-    Answer, ClientId, Event, Examination, Examined, NotExamined, Output, Place, Question,
-    Surroundings, Welcome,
+    Answer, ClientId, Event, Examination, Examined, HIGH_WATER, NotExamined, Output, Place,
+    Question, Surroundings, Welcome,
 };
 use crate::rehearsal::wire::FrameDecoder;
-
-/// With more than this waiting to be written on one side, the other side is not read.
-const HIGH_WATER: usize = 256 * 1024;
 
 /// The greatest read at once.
 const CHUNK: usize = 64 * 1024;
@@ -382,12 +379,10 @@ impl Sockets {
     }
 }
 
-/// Clients take what upstream says.
+/// Whoever hears what upstream says takes it. Others that do not read have no part in that.
 fn is_room_below(output: &Output) -> bool {
-    output
-        .clients
-        .values()
-        .all(|outlet| outlet.bytes.len() < HIGH_WATER)
+    let outlet = output.served.and_then(|id| output.clients.get(&id));
+    outlet.is_none_or(|outlet| !outlet.is_clogged())
 }
 
 /// The core has let the client in, and takes what it says.

@@ -67,7 +67,7 @@ fn command(tokens: &mut Tokens<'_>, calls: Calls) -> Command {
         b"truncate" => Command::Truncate,
         b"reindex" => maintenance::reindex(tokens),
         b"cluster" => maintenance::cluster(tokens),
-        b"vacuum" => Command::Vacuum,
+        b"vacuum" => maintenance::vacuum(tokens),
         b"analyze" | b"analyse" => Command::Analyze,
         b"checkpoint" => Command::Checkpoint,
         b"load" => Command::Load,

@@ -67,8 +67,8 @@ pub enum Command {
     Reindex(Reindex),
     /// ALTER TABLE … DETACH PARTITION, in one of the forms that take two transactions.
     DetachPartition(DetachPartition),
-    /// VACUUM.
-    Vacuum,
+    /// VACUUM of these tables; of all if there is none.
+    Vacuum(Vec<QualifiedName>),
     /// ANALYZE.
     Analyze,
     /// CLUSTER; `None` is every table that was clustered before.

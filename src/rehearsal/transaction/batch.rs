@@ -25,6 +25,8 @@ const FUNCTION: Traits = Traits {
     calls: true,
     changes_lexing: true,
     sets_lock_timeout: false,
+    makes_code: true,
+    sets_pauses: false,
     changes_role: false,
 };
 

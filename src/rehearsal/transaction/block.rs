@@ -23,6 +23,7 @@ impl<S: Surroundings> Transaction<S> {
                     used: false,
                     modes,
                     traits: self.unit.traits,
+                    set_constraints: self.unit.set_constraints,
                     ..Open::default()
                 };
                 let read_only = open.started && modes.read_only == Some(true);
@@ -193,9 +194,12 @@ impl<S: Surroundings> Transaction<S> {
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,
                 "SET CONSTRAINTS can only be used in transaction blocks",
             );
-            self.complete_noted(id, statement, b"SET CONSTRAINTS");
-            return Ok(false);
+            if all {
+                self.complete_noted(id, statement, b"SET CONSTRAINTS");
+                return Ok(false);
+            }
         }
+        self.unit.set_constraints |= self.is_implicit(id);
         if let Virtual::Open(open) = self.state(id).clone() {
             let open = Open {
                 set_constraints: true,

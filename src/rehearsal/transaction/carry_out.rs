@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use super::control::{Control, Savepoint};
+use super::control::{Control, Savepoint, literal};
 use super::event::{Note, Surroundings};
 use super::order::{Order, Statement, Traits};
 use super::replies::{Addressee, Simple};
 use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction};
+use crate::rehearsal::sql::QualifiedName;
 use crate::report::{Finding, Severity};
 use crate::verdict::NotRehearsed;
 
@@ -24,6 +25,7 @@ impl<S: Surroundings> Transaction<S> {
             Order::Ordinary
             | Order::CopyIn
             | Order::CreateTemporary { .. }
+            | Order::Close(_)
             | Order::Prepare(_)
             | Order::Execute(_)
             | Order::Deallocate(_) => Ok(true),
@@ -76,7 +78,7 @@ impl<S: Surroundings> Transaction<S> {
             }
             Order::Reset(name, tag) => self.reset(id, statement, name, tag.as_bytes()).await,
             Order::ResetAll => self.reset_all(id, statement).await,
-            Order::SetLocal(name) => self.set_local(id, statement, name).await,
+            Order::SetLocal(name) => self.set_local(id, name).await,
             Order::SetConstraints { all, deferred } => {
                 self.set_constraints(id, statement, *all, *deferred).await
             }
@@ -103,8 +105,8 @@ impl<S: Surroundings> Transaction<S> {
                 let form = form.clone();
                 self.substitute(id, statement, &form).await
             }
-            Order::Vacuum if self.is_alone(id) => {
-                self.skip_vacuum(id, statement);
+            Order::Vacuum(tables) if self.is_alone(id) => {
+                self.skip_vacuum(id, statement, tables).await?;
                 Ok(false)
             }
             Order::OutsideTransaction(what) if self.is_alone(id) => {
@@ -121,7 +123,7 @@ impl<S: Surroundings> Transaction<S> {
                 Ok(false)
             }
             // In a transaction block, the server's own 25001.
-            Order::Concurrently(_) | Order::Vacuum | Order::OutsideTransaction(_) => Ok(true),
+            Order::Concurrently(_) | Order::Vacuum(_) | Order::OutsideTransaction(_) => Ok(true),
             Order::NeverRun => {
                 self.begin_work(id);
                 let number = self.begin_statement(id, statement);
@@ -162,8 +164,42 @@ impl<S: Surroundings> Transaction<S> {
         self.is_autocommit(id) && self.unit.statements == 0
     }
 
-    fn skip_vacuum(&mut self, id: ClientId, statement: &Arc<Statement>) {
+    /// VACUUM is read by the server, and its tables are looked up, but it does not run.
+    async fn skip_vacuum(
+        &mut self,
+        id: ClientId,
+        statement: &Arc<Statement>,
+        tables: &[QualifiedName],
+    ) -> Flow<()> {
+        self.begin_work(id);
         let number = self.begin_statement(id, statement);
+        self.upstream.committing = Some(number);
+        self.parse_aside(
+            &statement.text,
+            Addressee::Simple(Simple {
+                shift: statement.shift,
+                ..Simple::default()
+            }),
+        );
+        let lookup = |function: &str, name: &[u8]| {
+            let name = self.upstream.exactly(name)?;
+            Some(format!("pg_catalog.{function}({})", literal(name)))
+        };
+        let mut lookups = Vec::new();
+        for table in tables {
+            let schema = table.schema.as_ref().filter(|_| !table.is_temporary());
+            lookups.extend(schema.and_then(|name| lookup("regnamespacein", &name.quoted())));
+            lookups.extend(lookup("regclassin", &table.quoted()));
+        }
+        if !lookups.is_empty() {
+            let sql = format!("SELECT {}", lookups.join(", "));
+            self.own(&sql, &Addressee::Check);
+        }
+        self.settle().await?;
+        self.upstream.committing = None;
+        if self.upstream.faulted {
+            return Ok(());
+        }
         self.output
             .notes
             .push(Note::Substituted(number, String::new()));
@@ -176,6 +212,7 @@ impl<S: Surroundings> Transaction<S> {
             statement: Some(number),
         }));
         self.finish_noted(number, b"VACUUM");
+        Ok(())
     }
 
     /// What a statement that is being sent may do to the session.
@@ -186,9 +223,12 @@ impl<S: Surroundings> Transaction<S> {
     /// The same of what is no statement.
     pub(super) fn add_to_block(&mut self, id: ClientId, traits: Traits) {
         self.unit.traits = self.unit.traits.and(traits);
+        self.made_code |= traits.makes_code;
         self.session_touched = true;
         if let Some(client) = self.clients.get_mut(&id) {
-            client.own_lock_timeout |= traits.sets_lock_timeout;
+            if traits.sets_lock_timeout {
+                client.own_lock_timeout(true);
+            }
             client.writes |= traits.writes;
             if let Virtual::Open(open) = &mut client.state {
                 open.used = true;
@@ -201,6 +241,9 @@ impl<S: Surroundings> Transaction<S> {
     /// What follows from a statement that was sent.
     pub(super) fn after_sending(&mut self, id: ClientId, statement: &Arc<Statement>) {
         self.follow_constraints(statement.traits);
+        if statement.traits.sets_pauses {
+            self.hold_pauses();
+        }
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
@@ -215,6 +258,10 @@ impl<S: Surroundings> Transaction<S> {
                 // It may take the name of one that was closed.
                 client.portals.closed(name);
                 client.held.push(name.clone());
+            }
+            Order::Close(name) => {
+                client.portals.closed(name);
+                client.held.retain(|known| known != name);
             }
             Order::Prepare(name) => {
                 let upstream = client.upstream_name(name).clone();

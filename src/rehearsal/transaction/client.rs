@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::event::Welcome;
-use super::settings::{Pair, read_only_default};
+use super::settings::{Pair, read_only_default, set_lock_timeout};
 use super::statements::Named;
 use super::temporary::{Object, Temporary};
 use super::virtual_transaction::Virtual;
@@ -52,6 +52,8 @@ pub(super) struct Client {
     pub read_only_before: Option<bool>,
     /// It set `lock_timeout` itself.
     pub own_lock_timeout: bool,
+    /// The same before its transaction changed it.
+    pub lock_timeout_before: Option<bool>,
 }
 
 impl Client {
@@ -85,6 +87,7 @@ impl Client {
             aliases: BTreeMap::new(),
             unnamed: None,
             read_only_default: read_only_default(&welcome.settings),
+            own_lock_timeout: set_lock_timeout(&welcome.settings),
             welcome,
             local: Vec::new(),
             saved: None,
@@ -93,8 +96,14 @@ impl Client {
             writes: false,
             told: BTreeMap::new(),
             read_only_before: None,
-            own_lock_timeout: false,
+            lock_timeout_before: None,
         }
+    }
+
+    /// The lock timeout in force is the client's own from now on, or no longer.
+    pub(super) fn own_lock_timeout(&mut self, own: bool) {
+        let before = std::mem::replace(&mut self.own_lock_timeout, own);
+        self.lock_timeout_before.get_or_insert(before);
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -7,6 +7,7 @@ use super::control::{Control, Savepoint, Shape};
 use super::event::{Event, Surroundings};
 use super::order::Statement;
 use super::replies::{Addressee, Message, StatementId};
+use super::turns::SILENT;
 use super::upstream::{Copying, Point};
 use super::{ClientId, Flow, Stop, Transaction, Turn};
 use crate::rehearsal::wire::{Bind, Frame, Frontend, Parse, Piece, Target};
@@ -132,6 +133,19 @@ impl<S: Surroundings> Transaction<S> {
         self.expect(Message::Parse(Vec::new(), None), addressee.clone());
     }
 
+    /// The same, and the client's unnamed statement stays.
+    pub(super) fn parse_aside(&mut self, text: &[u8], addressee: Addressee) {
+        let name = self.opening.names.statement("own");
+        self.close_statement(&name);
+        Frontend::Parse(Parse {
+            statement: &name,
+            sql: text,
+            types: Parse::NO_TYPES,
+        })
+        .encode(&mut self.output.upstream);
+        self.expect(Message::Parse(Vec::new(), None), addressee);
+    }
+
     pub(super) fn close_portal(&mut self, name: &[u8]) {
         Frontend::Close(Target::Portal(name)).encode(&mut self.output.upstream);
         self.expect(Message::ClosePortal(name.to_vec()), Addressee::Ours);
@@ -181,7 +195,7 @@ impl<S: Surroundings> Transaction<S> {
         self.upstream.open = false;
         self.upstream.skipping = false;
         while !self.upstream.replies.is_empty() {
-            self.listen().await?;
+            self.listen_to_upstream().await?;
         }
         Ok(())
     }
@@ -192,15 +206,47 @@ impl<S: Surroundings> Transaction<S> {
             Frontend::Flush.encode(&mut self.output.upstream);
         }
         while !self.upstream.replies.is_empty() && self.upstream.copying != Copying::In {
-            self.listen().await?;
+            self.listen_to_upstream().await?;
         }
         Ok(())
     }
 
     /// Waits for one thing to happen.
     pub(super) async fn listen(&mut self) -> Flow<()> {
+        self.output.served = self.current;
         let event = self.around.next(&mut self.output).await;
         self.absorb(event)
+    }
+
+    /// Waits for an answer of the server. It stays away while the current client does not read what
+    /// it has got so far; others that wait meanwhile are told.
+    async fn listen_to_upstream(&mut self) -> Flow<()> {
+        let Some(unread) = self.unread() else {
+            return self.listen().await;
+        };
+        self.output.waiting = self.somebody_waits();
+        self.listen().await?;
+        self.output.waiting = false;
+        self.progress |= self.unread() != Some(unread);
+        if self.lost_patience() {
+            self.refuse_waiting(
+                "a connection of the command does not read the rows that it asked for, and another one waits for its turn; in one transaction they cannot be rehearsed interleaved",
+            );
+        }
+        Ok(())
+    }
+
+    /// How much the current client has not read, if that keeps upstream from saying more.
+    fn unread(&self) -> Option<usize> {
+        let outlet = self.output.clients.get(&self.current?)?;
+        outlet.is_clogged().then_some(outlet.bytes.len())
+    }
+
+    /// Whether somebody has waited for long while nothing went on.
+    fn lost_patience(&mut self) -> bool {
+        std::mem::take(&mut self.impatient)
+            && !std::mem::take(&mut self.progress)
+            && self.somebody_waits()
     }
 
     /// Waits for more of the current client, which is in the middle of something: others that wait
@@ -211,11 +257,8 @@ impl<S: Surroundings> Transaction<S> {
         self.output.waiting = false;
         let current = self.current.and_then(|id| self.clients.get(&id));
         self.progress |= current.is_some_and(Client::has_something);
-        if std::mem::take(&mut self.impatient)
-            && !std::mem::take(&mut self.progress)
-            && self.somebody_waits()
-        {
-            self.refuse_waiting();
+        if self.lost_patience() {
+            self.refuse_waiting(SILENT);
         }
         Ok(())
     }

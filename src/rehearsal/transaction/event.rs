@@ -115,8 +115,10 @@ pub struct Output {
     pub clients: BTreeMap<ClientId, Outlet>,
     /// The statement that runs upstream is to be cancelled.
     pub cancel: bool,
-    /// Somebody waits for its turn while the one whose turn it is is silent.
+    /// Somebody waits for its turn while the one whose turn it is is silent, or does not read.
     pub waiting: bool,
+    /// Who hears what upstream says.
+    pub served: Option<ClientId>,
     /// What is to be recorded.
     pub notes: Vec<Note>,
     /// A client's write is left, as the final count showed.
@@ -131,6 +133,9 @@ pub struct Output {
     pub turned: Vec<Question>,
 }
 
+/// With more than this waiting to be written on one side, in bytes, the other side is not read.
+pub const HIGH_WATER: usize = 256 * 1024;
+
 /// Where the core writes for one client.
 #[derive(Debug, Default)]
 pub struct Outlet {
@@ -140,6 +145,14 @@ pub struct Outlet {
     pub full: bool,
     /// To be closed once the bytes are sent.
     pub close: bool,
+}
+
+impl Outlet {
+    /// Whether the client has to read before there may be more for it.
+    #[must_use]
+    pub fn is_clogged(&self) -> bool {
+        self.bytes.len() >= HIGH_WATER
+    }
 }
 
 /// What is to be recorded.

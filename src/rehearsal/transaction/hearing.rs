@@ -35,7 +35,7 @@ impl<S: Surroundings> Transaction<S> {
         }
     }
 
-    fn slipped<T>(&self, what: &str) -> Flow<T> {
+    pub(super) fn slipped<T>(&self, what: &str) -> Flow<T> {
         Err(Stop::Slipped(what.to_owned()))
     }
 
@@ -52,19 +52,9 @@ impl<S: Surroundings> Transaction<S> {
                     out.extend_from_slice(data.bytes());
                 }
             }
-            Addressee::Ours => {
-                for row in data.frames() {
-                    if let Some(found) = &mut self.upstream.found {
-                        *found += 1;
-                        if self.upstream.rows.len() == examination::KEPT {
-                            continue;
-                        }
-                    }
-                    self.upstream.rows.push(columns(&row)?);
-                }
-            }
+            Addressee::Ours => self.keep_rows(data)?,
             Addressee::Watch => {
-                for row in data.frames() {
+                for row in self.whole_rows(data)? {
                     self.upstream.watched = Some(columns(&row)?);
                 }
             }
@@ -74,6 +64,33 @@ impl<S: Surroundings> Transaction<S> {
             | Addressee::Whole => {}
         }
         Ok(())
+    }
+
+    fn keep_rows(&mut self, data: &Data) -> Flow<()> {
+        if let Some(found) = &mut self.upstream.found {
+            *found += data.ended() as u64;
+            if self.upstream.rows.len() == examination::KEPT {
+                self.upstream.cut_row.forget();
+                return Ok(());
+            }
+        }
+        for row in self.whole_rows(data)? {
+            let enough = self.upstream.found.is_some();
+            if enough && self.upstream.rows.len() == examination::KEPT {
+                break;
+            }
+            self.upstream.rows.push(columns(&row)?);
+        }
+        Ok(())
+    }
+
+    /// The rows that end here, those included that came in parts.
+    fn whole_rows(&mut self, data: &Data) -> Flow<Vec<Frame>> {
+        self.upstream.cut_row.push(data).map_err(|error| {
+            Stop::Lost(format!(
+                "an answer to a question of the rehearsal's own cannot be read: {error}"
+            ))
+        })
     }
 
     fn hear_frame(&mut self, frame: &Frame) -> Flow<()> {

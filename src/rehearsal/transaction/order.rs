@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::control::STAND_IN;
-use crate::rehearsal::sql::{OnCommit, Redacted, Refusal};
+use crate::rehearsal::sql::{OnCommit, QualifiedName, Redacted, Refusal};
 
 /// One statement of a client, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub(super) enum Order {
     Lock,
     /// DECLARE of a cursor with the folded name.
     Declare { name: Vec<u8>, hold: bool },
+    /// CLOSE of a cursor with the folded name.
+    Close(Vec<u8>),
     /// CLOSE ALL.
     CloseAll,
     /// SQL PREPARE with the folded name.
@@ -90,8 +92,8 @@ pub(super) enum Order {
     DiscardTemp,
     /// CREATE, DROP, REINDEX … CONCURRENTLY, DETACH PARTITION … CONCURRENTLY.
     Concurrently(Box<Concurrently>),
-    /// VACUUM: skipped in autocommit.
-    Vacuum,
+    /// VACUUM of these tables: skipped in autocommit.
+    Vacuum(Vec<QualifiedName>),
     /// What no transaction block may hold and nothing can stand for.
     OutsideTransaction(&'static str),
     /// Transaction control that the grammar does not know, or several statements in a Parse: the
@@ -162,6 +164,10 @@ pub(super) struct Traits {
     pub changes_lexing: bool,
     /// The client set the lock timeout itself.
     pub sets_lock_timeout: bool,
+    /// It makes code that statements without a call may run: a trigger, a function.
+    pub makes_code: bool,
+    /// It names a timeout that acts on the session between statements.
+    pub sets_pauses: bool,
     /// It may change the role.
     pub changes_role: bool,
 }
@@ -189,6 +195,7 @@ impl Statement {
             Order::Ordinary
                 | Order::CopyIn
                 | Order::CreateTemporary { .. }
+                | Order::Close(_)
                 | Order::Prepare(_)
                 | Order::Execute(_)
                 | Order::Deallocate(_)
@@ -243,13 +250,14 @@ impl Statement {
                 | Order::Declare { .. }
                 | Order::SetLocal(_)
                 | Order::SetConstraints { .. }
+                | Order::Close(_)
                 | Order::Prepare(_)
                 | Order::Execute(_)
                 | Order::Deallocate(_)
                 | Order::SetTransaction(_)
                 | Order::Refused(_)
                 | Order::Concurrently(_)
-                | Order::Vacuum
+                | Order::Vacuum(_)
                 | Order::OutsideTransaction(_)
                 | Order::DiscardAll
         )

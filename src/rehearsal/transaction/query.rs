@@ -164,7 +164,9 @@ impl<S: Surroundings> Transaction<S> {
         let simple = Simple {
             shift: statement.shift,
             parameter: statement.parameter,
-            hold: last && self.is_implicit(id) && self.must_check(self.unit.traits),
+            hold: last
+                && self.is_implicit(id)
+                && (self.unit.set_constraints || self.must_check(self.unit.traits)),
         };
         let retreat = self.open_retreat(id, number, statement);
         self.run_text(&text, Some(number), &Addressee::Simple(simple));

@@ -45,6 +45,10 @@ impl<S: Surroundings> Transaction<S> {
         self.set_savepoint();
         self.upstream.error = None;
         self.upstream.rows.clear();
+        let timeout = self.opening.statement_timeout;
+        if timeout > 0 {
+            self.own("SET statement_timeout = 0", &Addressee::Ours);
+        }
         let text = bytes::Bytes::copy_from_slice(sql.as_bytes());
         let lexing = super::reading::lexing_of(&self.upstream.parameters);
         for statement in super::reading::read(&text, lexing).statements {
@@ -64,6 +68,10 @@ impl<S: Surroundings> Transaction<S> {
             self.expect(Message::Parse(Vec::new(), None), Addressee::Ours);
             self.expect(Message::Bind(Vec::new(), None), Addressee::Ours);
             self.expect(Message::Execute(None), Addressee::Ours);
+        }
+        if timeout > 0 {
+            let sql = format!("SET statement_timeout = {timeout}");
+            self.own(&sql, &Addressee::Ours);
         }
         self.sync().await?;
         let rows = std::mem::take(&mut self.upstream.rows);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::order::{ConcurrentKind, Concurrently, Modes, Order, Parameter, Statement, Traits};
+use super::settings::PAUSES;
 use crate::rehearsal::sql::{
     self, Calls, ClientEncoding, Command, Constraints, Control, CopyEnd, Cursor, Ddl, Discard,
     Effect, Isolation, LexSettings, Object, OnCommit, Prepared, Redacted, ReindexTarget, Scope,
@@ -194,7 +195,25 @@ fn traits(piece: &sql::Statement<'_>, command: &Command, calls: Calls) -> Traits
             command,
             Command::Setting(Setting::Set { name, .. }) if name == "lock_timeout"
         ) || (calls.contains(Calls::SET_CONFIG) && names(b"lock_timeout")),
+        makes_code: makes_code(command),
+        sets_pauses: (sets_anything || runs_code)
+            && PAUSES.iter().any(|name| names(name.as_bytes())),
         changes_role: sets_anything && (names(b"role") || names(b"authorization")),
+    }
+}
+
+fn makes_code(command: &Command) -> bool {
+    match command {
+        Command::Ddl(ddl) => matches!(
+            ddl.object,
+            Object::Routine
+                | Object::Trigger
+                | Object::EventTrigger
+                | Object::Rule
+                | Object::Extension
+        ),
+        Command::Do | Command::Call => true,
+        _ => false,
     }
 }
 
@@ -224,6 +243,7 @@ fn order(piece: &sql::Statement<'_>, command: &Command) -> Order {
             name: name.as_bytes().to_vec(),
             hold: *hold,
         },
+        Command::Cursor(Cursor::Close(Some(name))) => Order::Close(name.as_bytes().to_vec()),
         Command::Cursor(Cursor::Close(None)) => Order::CloseAll,
         Command::Prepared(Prepared::Prepare(name)) => Order::Prepare(name.as_bytes().to_vec()),
         Command::Prepared(Prepared::Execute(name)) => Order::Execute(name.as_bytes().to_vec()),
@@ -245,7 +265,7 @@ fn order(piece: &sql::Statement<'_>, command: &Command) -> Order {
             Some(CopyEnd::Client) if copy.from => Order::CopyIn,
             _ => Order::Ordinary,
         },
-        Command::Vacuum => Order::Vacuum,
+        Command::Vacuum(tables) => Order::Vacuum(tables.clone()),
         // Some of its forms may run in a transaction: the server knows.
         Command::Server(sql::ServerObject::AlterSubscription) => Order::Ordinary,
         Command::Server(object) => Order::OutsideTransaction(server_command(*object)),

@@ -5,6 +5,9 @@
 //! `default_transaction_read_only` is on for the connection, so that nothing can be written outside
 //! of our transaction (safety, second layer). Inside, clients see and change a value of their own,
 //! which is only ever set for our transaction: it is gone with it, however it ends.
+//!
+//! Timeouts of transactions ([`PAUSES`]) would end the one that all of the command's are here. The
+//! server reads what a client sets them to, and they are 0 again behind it.
 
 use std::sync::Arc;
 
@@ -18,6 +21,10 @@ use crate::rehearsal::wire::SqlState;
 use crate::report::ServerError;
 
 const READ_ONLY_DEFAULT: &str = "default_transaction_read_only";
+const LOCK_TIMEOUT: &str = "lock_timeout";
+
+/// Timeouts that act on the session while it waits for its client, too.
+pub(super) const PAUSES: [&str; 2] = ["idle_in_transaction_session_timeout", "transaction_timeout"];
 
 /// A setting with its value.
 pub(super) type Pair = (String, String);
@@ -37,6 +44,7 @@ pub(super) fn session_settings(login: &str) -> String {
 
 /// The call that gives a setting its value for the session; but see the head of this file.
 fn set_config(name: &str, value: &str) -> String {
+    let value = if is_pause(name) { "0" } else { value };
     format!(
         "pg_catalog.set_config({}, {}, {})",
         literal(name),
@@ -51,6 +59,16 @@ fn set_all<'a>(settings: impl IntoIterator<Item = &'a Pair>) -> Option<String> {
         .map(|(name, value)| set_config(name, value))
         .collect();
     (!calls.is_empty()).then(|| format!("SELECT {}", calls.join(", ")))
+}
+
+fn is_pause(name: &str) -> bool {
+    PAUSES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Whether settings name a lock timeout.
+pub(super) fn set_lock_timeout(settings: &[Pair]) -> bool {
+    let mut names = settings.iter().map(|(name, _)| name);
+    names.any(|name| name.eq_ignore_ascii_case(LOCK_TIMEOUT))
 }
 
 /// Whether a setting makes the session act for another role.
@@ -135,6 +153,7 @@ impl<S: Surroundings> Transaction<S> {
         let before = client.read_only_default;
         client.read_only_before.get_or_insert(before);
         client.read_only_default = read_only_default(&client.welcome.settings);
+        client.own_lock_timeout(set_lock_timeout(&client.welcome.settings));
         let settings = client.welcome.settings.iter();
         if let Some(sql) = set_all(self.opening.baseline.iter().chain(settings)) {
             self.own(&sql, &Addressee::Check);
@@ -159,7 +178,8 @@ impl<S: Surroundings> Transaction<S> {
         Ok(false)
     }
 
-    /// RESET of one setting, or SET TO DEFAULT: true unless the client's startup packet named it.
+    /// RESET of one setting, or SET TO DEFAULT: true unless the client's startup packet named it, or
+    /// the rehearsal has a value of its own for it.
     pub(super) async fn reset(
         &mut self,
         id: ClientId,
@@ -167,11 +187,14 @@ impl<S: Surroundings> Transaction<S> {
         name: &str,
         tag: &[u8],
     ) -> Flow<bool> {
-        let at_startup = self.clients.get(&id).and_then(|client| {
-            let mut settings = client.welcome.settings.iter();
-            settings.rfind(|(known, _)| known.eq_ignore_ascii_case(name))
-        });
-        let Some(sql) = at_startup.and_then(|pair| set_all([pair])) else {
+        let named = |pair: &&Pair| pair.0.eq_ignore_ascii_case(name);
+        let at_startup = self
+            .clients
+            .get(&id)
+            .and_then(|client| client.welcome.settings.iter().rfind(named));
+        let is_the_clients = at_startup.is_some();
+        let pair = at_startup.or_else(|| self.opening.baseline.iter().find(named));
+        let Some(sql) = pair.and_then(|pair| set_all([pair])) else {
             return Ok(true);
         };
         self.begin_work(id);
@@ -179,6 +202,11 @@ impl<S: Surroundings> Transaction<S> {
         self.own(&sql, &Addressee::Check);
         self.settle().await?;
         if !self.upstream.faulted {
+            if name.eq_ignore_ascii_case(LOCK_TIMEOUT)
+                && let Some(client) = self.clients.get_mut(&id)
+            {
+                client.own_lock_timeout(is_the_clients);
+            }
             self.complete_noted(id, statement, tag);
         }
         Ok(false)
@@ -217,21 +245,18 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     /// SET LOCAL: true when it is to be run, its old value saved, since it outlives a RELEASE.
-    pub(super) async fn set_local(
-        &mut self,
-        id: ClientId,
-        statement: &Arc<Statement>,
-        name: &str,
-    ) -> Flow<bool> {
+    pub(super) async fn set_local(&mut self, id: ClientId, name: &str) -> Flow<bool> {
         if self.is_autocommit(id) {
             self.warn(
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,
                 "SET LOCAL can only be used in transaction blocks",
             );
-            self.complete_noted(id, statement, b"SET");
-            return Ok(false);
         }
         self.begin_work(id);
+        // The server itself puts these back at the end of the savepoint.
+        if name.starts_with("transaction_") && !is_pause(name) {
+            return Ok(true);
+        }
         let known = self
             .clients
             .get(&id)
@@ -249,14 +274,45 @@ impl<S: Surroundings> Transaction<S> {
         Ok(true)
     }
 
-    /// SET LOCAL outlives a RELEASE: the values from before are put back.
+    /// SET LOCAL outlives a RELEASE: the values from before are put back, the last one first, since
+    /// what a role may set depends on the role.
     pub(super) fn put_back_local(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        if let Some(sql) = set_all(&std::mem::take(&mut client.local)) {
-            self.own(&sql, &Addressee::Ours);
+        let local = std::mem::take(&mut client.local);
+        if set_lock_timeout(&local)
+            && let Some(before) = client.lock_timeout_before.take()
+        {
+            client.own_lock_timeout = before;
         }
+        if local.is_empty() {
+            return;
+        }
+        // A ROLLBACK TO may have left none of that name.
+        let calls: Vec<_> = local
+            .iter()
+            .rev()
+            .map(|(name, value)| {
+                format!(
+                    "CASE WHEN pg_catalog.current_setting({}, true) IS NOT NULL THEN {} END",
+                    literal(name),
+                    set_config(name, value)
+                )
+            })
+            .collect();
+        let sql = format!("SELECT {}", calls.join(", "));
+        self.own(&sql, &Addressee::Ours);
+    }
+
+    /// Sets timeouts of transactions to 0 again, in the same write as what may have set them.
+    pub(super) fn hold_pauses(&mut self) {
+        let sql = format!(
+            "SELECT {} FROM pg_catalog.pg_settings WHERE name IN ({}) AND setting <> '0'",
+            "pg_catalog.set_config(name, '0', false)",
+            PAUSES.map(literal).join(", ")
+        );
+        self.own(&sql, &Addressee::Ours);
     }
 
     /// SET TRANSACTION: READ ONLY is carried out inside, isolation levels are absorbed.
@@ -281,14 +337,33 @@ impl<S: Surroundings> Transaction<S> {
             // Too late for an isolation level: the server's own 25001.
             return Ok(true);
         }
-        if let Some(read_only) = modes.read_only {
-            self.begin_work(id);
-            let mode = if read_only { "ONLY" } else { "WRITE" };
-            self.own(&format!("SET TRANSACTION READ {mode}"), &Addressee::Ours);
-            self.settle().await?;
+        let number = self.begin_statement(id, statement);
+        match modes.read_only {
+            Some(read_only) if open.started => {
+                self.upstream.committing = Some(number);
+                let mode = if read_only { "ONLY" } else { "WRITE" };
+                self.own(&format!("SET TRANSACTION READ {mode}"), &Addressee::Check);
+                self.settle().await?;
+                self.upstream.committing = None;
+                if self.upstream.faulted {
+                    return Ok(false);
+                }
+            }
+            // Its savepoint will begin with the mode: behind READ ONLY none can be READ WRITE.
+            Some(_) => {
+                let modes = super::order::Modes {
+                    read_only: modes.read_only,
+                    ..open.modes
+                };
+                self.set_state(
+                    id,
+                    Virtual::Open(super::virtual_transaction::Open { modes, ..open }),
+                );
+            }
+            None => {}
         }
         self.note_isolation(modes);
-        self.complete_noted(id, statement, b"SET");
+        self.finish_noted(number, b"SET");
         Ok(false)
     }
 }

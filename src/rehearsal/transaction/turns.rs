@@ -9,6 +9,9 @@ use super::{ClientId, Flow, Stop, Transaction, answers};
 use crate::rehearsal::wire::{Frame, Frontend, Piece, SqlState};
 use crate::verdict::NotRehearsed;
 
+/// Why clients that wait are refused.
+pub(super) const SILENT: &str = "two connections of the command are in a transaction at the same time, and the first one has written and does not go on; in one transaction they cannot be rehearsed interleaved";
+
 impl<S: Surroundings> Transaction<S> {
     /// Serves clients until the rehearsal is over.
     pub(super) async fn take_turns(&mut self) -> Flow<()> {
@@ -23,7 +26,7 @@ impl<S: Surroundings> Transaction<S> {
             } else if let Some(id) = self.next_client() {
                 self.turn(id).await?;
             } else if std::mem::take(&mut self.impatient) && self.somebody_waits() {
-                self.refuse_waiting();
+                self.refuse_waiting(SILENT);
             } else if let Some((question, sql)) = self.next_question() {
                 self.answer(question, &sql).await?;
             } else if let Some((question, examination)) = self.next_examination() {
@@ -260,9 +263,8 @@ impl<S: Surroundings> Transaction<S> {
 
     /// Several connections write at the same time, and the one whose turn it is does nothing: the
     /// others are told, since one of the two must be waiting for the other.
-    pub(super) fn refuse_waiting(&mut self) {
-        const MESSAGE: &str = "two connections of the command are in a transaction at the same time, and the first one has written and does not go on; in one transaction they cannot be rehearsed interleaved";
-        self.not_rehearsed(NotRehearsed::InterleavedWriters, MESSAGE);
+    pub(super) fn refuse_waiting(&mut self, message: &str) {
+        self.not_rehearsed(NotRehearsed::InterleavedWriters, message);
         let waiting: Vec<_> = self
             .clients
             .iter()
@@ -270,7 +272,7 @@ impl<S: Surroundings> Transaction<S> {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.refuse_one(id, MESSAGE);
+            self.refuse_one(id, message);
         }
     }
 
@@ -343,6 +345,16 @@ impl<S: Surroundings> Transaction<S> {
 
     async fn finish(&mut self) -> Flow<()> {
         self.current = None;
+        if let Some(id) = self.holder
+            && *self.state(id) != Virtual::Idle
+        {
+            let state = self.state(id).clone();
+            self.undo_virtual(&state).await?;
+        }
+        // What wrote where nothing could be seen of it is counted here.
+        self.send_watch();
+        self.sync().await?;
+        self.check_watch()?;
         self.control(&super::Control::FinalRollback);
         self.upstream.savepoint = Point::Absent;
         self.final_sync().await?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::frozen_time::Suspect;
 use super::replies::{Replies, StatementId};
 use super::violation::{Retreat, Violated};
-use crate::rehearsal::wire::Frame;
+use crate::rehearsal::wire::{Frame, Reassembly};
 use crate::report::ServerError;
 
 /// Why a name is not looked up: see [`Upstream::exactly`].
@@ -27,6 +27,8 @@ pub(super) struct Upstream {
     pub parameters: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Rows of our own questions.
     pub rows: Vec<Vec<Option<String>>>,
+    /// The row of our own questions that has begun to arrive.
+    pub cut_row: Reassembly,
     /// Rows of an examination so far; only the first are kept in `rows`.
     pub found: Option<u64>,
     /// The error of our own question.
@@ -48,6 +50,8 @@ pub(super) struct Upstream {
     pub violated: Option<Violated>,
     /// The answer of the watch.
     pub watched: Option<Vec<Option<String>>>,
+    /// The watch was sent, and must answer unless the client hears of an error.
+    pub watching: bool,
     /// Portals that were bound to a statement whose text is not known here.
     pub unread_portals: BTreeSet<Vec<u8>>,
     /// The final ROLLBACK was sent.
@@ -92,6 +96,7 @@ impl Upstream {
             savepoint: Point::Absent,
             parameters: BTreeMap::new(),
             rows: Vec::new(),
+            cut_row: Reassembly::default(),
             found: None,
             error: None,
             faulted: false,
@@ -103,6 +108,7 @@ impl Upstream {
             retreat: None,
             violated: None,
             watched: None,
+            watching: false,
             unread_portals: BTreeSet::new(),
             final_rollback: false,
             settling: false,

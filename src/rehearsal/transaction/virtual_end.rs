@@ -57,6 +57,7 @@ impl<S: Surroundings> Transaction<S> {
             self.sync().await?;
         }
         self.check_watch()?;
+        self.own_work_succeeded(id).await?;
         self.look_into_violation(id).await?;
         let failed = self.upstream.faulted || gone;
         match self.state(id).clone() {
@@ -99,13 +100,14 @@ impl<S: Surroundings> Transaction<S> {
 
     async fn commit_implicit(&mut self, id: ClientId, simple: bool) -> Flow<()> {
         let traits = self.unit.traits;
-        if self.must_check(traits) && self.deferred.is_stale() {
+        let checks = self.unit.set_constraints || self.must_check(traits);
+        if checks && self.deferred.is_stale() {
             self.settle().await?;
             if self.upstream.faulted {
                 return Ok(());
             }
         }
-        self.send_checks(traits, false).await?;
+        self.send_checks(traits, self.unit.set_constraints).await?;
         self.put_back_local(id);
         // In a string of several statements DECLARE is allowed without a block.
         if !simple || self.unit.many {
@@ -114,11 +116,14 @@ impl<S: Surroundings> Transaction<S> {
         if traits.writes {
             self.send_on_commit(id);
         }
+        self.test_tripwire(traits);
         if traits.calls || (traits.writes && !self.output.wrote) {
-            self.test_tripwire(traits);
             self.send_watch();
         } else {
             self.subtransactions += u64::from(traits.surely_writes);
+            if traits.writes {
+                self.send_watch_over_id();
+            }
         }
         Ok(())
     }
@@ -141,6 +146,7 @@ impl<S: Surroundings> Transaction<S> {
                 self.send_watch();
                 self.sync().await?;
                 self.check_watch()?;
+                self.own_work_succeeded(id).await?;
             }
         }
         let committed = !self.upstream.faulted;
@@ -160,6 +166,7 @@ impl<S: Surroundings> Transaction<S> {
             self.commit_implicit(id, true).await?;
             self.sync().await?;
             self.check_watch()?;
+            self.own_work_succeeded(id).await?;
         }
         let committed = commit && !self.upstream.faulted;
         self.look_into_violation(id).await?;
@@ -206,6 +213,11 @@ impl<S: Surroundings> Transaction<S> {
             {
                 client.read_only_default = before;
             }
+            if let Some(before) = client.lock_timeout_before.take()
+                && !committed
+            {
+                client.own_lock_timeout = before;
+            }
         }
         self.output.notes.push(Note::VirtualEnd { committed });
     }
@@ -230,6 +242,30 @@ impl<S: Surroundings> Transaction<S> {
                 self.close_portal(&name);
             }
         }
+    }
+
+    /// What the rehearsal does in the client's transaction, and nobody hears of, must succeed. Where
+    /// it did not, the transaction is aborted although the client has heard of no error: it does now.
+    async fn own_work_succeeded(&mut self, id: ClientId) -> Flow<()> {
+        let error = self.upstream.error.take();
+        let unnoticed = self.upstream.aborted
+            && !self.upstream.faulted
+            && !matches!(self.state(id), Virtual::Failed(_));
+        if !unnoticed {
+            return Ok(());
+        }
+        if let Some((_, statement)) = self.upstream.held.take() {
+            self.upstream.committing = statement;
+        }
+        let why = error.map_or_else(
+            || "the transaction is aborted".to_owned(),
+            |error| format!("{}: {}", error.code, error.message),
+        );
+        let message = format!(
+            "what a server does by itself at a transaction's beginning or end cannot be done here ({why}); rehearse on a clone"
+        );
+        self.refuse(NotRehearsed::CannotRunInTransaction, &message)
+            .await
     }
 
     /// Prepares the question that is asked at virtual ends: is it still the same transaction, and
@@ -258,22 +294,46 @@ impl<S: Surroundings> Transaction<S> {
     }
 
     pub(super) fn send_watch(&mut self) {
-        let name = self.opening.names.statement("watch");
+        self.send_prepared_watch("watch");
+    }
+
+    /// Prepares the part of it that costs next to nothing, however many locks are held.
+    pub(super) fn prepare_watch_over_id(&mut self) {
+        Frontend::Parse(Parse {
+            statement: &self.opening.names.statement("watch_over_id"),
+            sql: b"SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text",
+            types: Parse::NO_TYPES,
+        })
+        .encode(&mut self.output.upstream);
+        self.expect_ours_parse();
+    }
+
+    fn send_watch_over_id(&mut self) {
+        self.send_prepared_watch("watch_over_id");
+    }
+
+    fn send_prepared_watch(&mut self, what: &str) {
+        let name = self.opening.names.statement(what);
         run(&name, &mut self.output.upstream);
         self.expect(Message::Bind(Vec::new(), None), Addressee::Watch);
         self.expect(Message::Execute(None), Addressee::Watch);
+        self.upstream.watching = true;
     }
 
     /// Prepares the question whether a tripwire would not only be there but stop a COMMIT: the
     /// constraint must fail when it is checked. The cursor cannot be tried without a COMMIT. In a
-    /// block that catches the error neither the transaction nor the server's log hears of it.
+    /// block that catches the error neither the transaction nor the server's log hears of it. Before
+    /// that it closes cursors that functions have left open: they end with their transaction.
     pub(super) fn prepare_tripwire_test(&mut self) {
         if !self.opening.tests_tripwire {
             return;
         }
         let names = &self.opening.names;
         let sql = format!(
-            "DO $drydock$BEGIN \
+            "DO $drydock$DECLARE open text; BEGIN \
+             SELECT pg_catalog.string_agg('CLOSE ' || pg_catalog.quote_ident(name), '; ') INTO open \
+             FROM pg_catalog.pg_cursors WHERE NOT is_holdable AND name <> ''; \
+             IF open IS NOT NULL THEN BEGIN EXECUTE open; EXCEPTION WHEN OTHERS THEN NULL; END; END IF; \
              BEGIN SET CONSTRAINTS pg_temp.{} IMMEDIATE; \
              EXCEPTION WHEN unique_violation THEN RETURN; WHEN OTHERS THEN NULL; END; \
              IF NOT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{}') \
@@ -293,7 +353,11 @@ impl<S: Surroundings> Transaction<S> {
     /// Tries the constraint again behind code that may have disarmed it. It goes with what ends the
     /// transaction, so it costs no round trip.
     fn test_tripwire(&mut self, traits: Traits) {
-        if !(traits.calls && self.opening.tests_tripwire) {
+        // What was there before and runs without a call is trusted, unless it may do anything.
+        let superuser = self.upstream.parameters.get(b"is_superuser".as_slice());
+        let hidden = self.made_code || superuser.is_some_and(|value| value == b"on");
+        let code = traits.calls || (traits.writes && hidden);
+        if !(code && self.opening.tests_tripwire) {
             return;
         }
         let name = self.opening.names.statement("tripwire");
@@ -302,9 +366,16 @@ impl<S: Surroundings> Transaction<S> {
         self.expect(Message::Execute(None), Addressee::Watch);
     }
 
-    fn check_watch(&mut self) -> Flow<()> {
+    /// Looks at an answer of the watch, of either of them.
+    pub(super) fn check_watch(&mut self) -> Flow<()> {
+        let sent = std::mem::take(&mut self.upstream.watching);
         let Some(row) = self.upstream.watched.take() else {
-            return Ok(());
+            // Behind an error it is skipped.
+            return if sent && !self.upstream.aborted {
+                self.slipped("the watch over the transaction gave no answer")
+            } else {
+                Ok(())
+            };
         };
         let truth = |index: usize| row.get(index).and_then(Option::as_deref) == Some("t");
         let xid = row
@@ -319,6 +390,9 @@ impl<S: Surroundings> Transaction<S> {
             }
             (None, now) => self.upstream.top_xid = now,
             _ => {}
+        }
+        if row.len() == 1 {
+            return Ok(());
         }
         let writers = row
             .get(3)

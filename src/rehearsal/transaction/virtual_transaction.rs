@@ -60,6 +60,8 @@ pub(super) struct Unit {
     /// The savepoint was set.
     pub started: bool,
     pub traits: Traits,
+    /// SET CONSTRAINTS was used.
+    pub set_constraints: bool,
     /// A Query of several statements.
     pub many: bool,
     /// Statements so far, since the last end of a transaction.
@@ -70,6 +72,7 @@ impl Unit {
     /// Goes on behind the end of a transaction.
     pub(super) fn restart(&mut self) {
         self.started = false;
+        self.set_constraints = false;
         self.traits = Traits::default();
         self.statements = 0;
     }
@@ -88,6 +91,8 @@ impl Traits {
             calls: self.calls || other.calls,
             changes_lexing: self.changes_lexing || other.changes_lexing,
             sets_lock_timeout: self.sets_lock_timeout || other.sets_lock_timeout,
+            makes_code: self.makes_code || other.makes_code,
+            sets_pauses: self.sets_pauses || other.sets_pauses,
             changes_role: self.changes_role || other.changes_role,
         }
     }

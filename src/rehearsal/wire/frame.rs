@@ -43,6 +43,12 @@ impl Frame {
         }
     }
 
+    /// A message whose parts were put together.
+    pub(super) fn from_whole(bytes: Bytes) -> Option<Self> {
+        let tag = *bytes.first()?;
+        Some(Self { tag, bytes })
+    }
+
     /// The message's tag.
     #[must_use]
     pub fn tag(&self) -> u8 {
@@ -138,7 +144,7 @@ impl Data {
     }
 
     /// The whole messages in here. A message that is only partly here is not among them: whoever
-    /// must read rows compares with [`Data::begun`] and refuses rows above [`STREAM_ABOVE`].
+    /// must read all of them reads through a [`Reassembly`](super::Reassembly).
     #[must_use]
     pub fn frames(&self) -> Frames {
         let mut rest = self.bytes.clone();

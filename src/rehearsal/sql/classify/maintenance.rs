@@ -1,4 +1,4 @@
-//! Statements that rebuild (manual: REINDEX, CLUSTER).
+//! Statements that rebuild (manual: REINDEX, VACUUM, CLUSTER).
 
 use super::super::command::{Command, Reindex, ReindexTarget};
 use super::super::lexer::TokenKind;
@@ -36,6 +36,21 @@ pub(super) fn reindex(tokens: &mut Tokens<'_>) -> Command {
         concurrently,
         name: tokens.qualified_name(),
     })
+}
+
+/// What stands behind VACUUM: `[(options) | words] [table [(columns)] [, …]]`.
+pub(super) fn vacuum(tokens: &mut Tokens<'_>) -> Command {
+    tokens.skip_parentheses();
+    while tokens.eat_any(&["full", "freeze", "verbose", "analyze", "analyse"]) {}
+    let mut tables = Vec::new();
+    loop {
+        tokens.eat("only");
+        tables.extend(tokens.qualified_name());
+        tokens.skip_parentheses();
+        if !tokens.eat_kind(TokenKind::Comma) {
+            return Command::Vacuum(tables);
+        }
+    }
 }
 
 /// What stands behind CLUSTER: `[(options)] [table [USING index]]` or `index ON table`.
