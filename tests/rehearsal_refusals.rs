@@ -104,7 +104,8 @@ fn a_function_called_by_its_number_is_stopped_as_one_that_is_called_by_its_name(
     let mut client = Client::new(&rehearsed.url);
     let call = format!("F {function} 1");
     let answers = client.talk(&[&call, "Q SELECT 1"]);
-    assert_eq!(answers[..3], ["error 0A000", "ready I", "row 1"]);
+    assert_eq!(answers[..2], ["error 0A000", "ready I"]);
+    assert_eq!(answers[3], "row 1");
     let answers = client.talk(&["Q BEGIN", &call, "Q SELECT 1"]);
     assert_eq!(
         answers[2..],
@@ -131,7 +132,7 @@ fn names_that_only_look_like_calls_are_rehearsed() {
             "WITH http_get (a) AS (SELECT 1) SELECT a FROM http_get",
         ],
     );
-    assert_eq!(answers[0], "row 1");
+    assert_eq!(answers[1], "row 1");
     assert!(record.verdict.is_none(), "{:?}", record.verdict);
 }
 
@@ -582,4 +583,42 @@ fn a_superuser_is_warned_of() {
         warnings[0].to_string().contains("is a superuser"),
         "{warnings:?}"
     );
+}
+
+/// As a driver that prepares first and executes what could be prepared.
+#[test]
+fn a_statement_that_cannot_even_be_parsed_is_recorded_as_the_one_that_failed() {
+    let database = Server::shared().database();
+    let failed = |record: &Record| {
+        let last = record.statements.last().unwrap();
+        match &last.outcome {
+            StatementOutcome::Error(error) => (last.text.clone(), error.code.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (says, text, code) in [
+        (
+            &["P - INSERT INTO missing VALUES ('secret')", "S"][..],
+            "INSERT INTO missing VALUES (?)",
+            "42P01",
+        ),
+        (
+            &["Q SELECT 1; SELECT 2; SELEKT 'secret'"][..],
+            "SELEKT ?",
+            "42601",
+        ),
+    ] {
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        client.talk(&["Q SELECT 1"]);
+        client.talk(says);
+        let record = rehearsed.finish();
+        assert_eq!(failed(&record), (text.to_owned(), code.to_owned()));
+    }
+    // What the server says of a failed block is not what failed.
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    client.talk(&["Q BEGIN", "Q SELECT missing"]);
+    client.talk(&["P - SELECT 1", "S"]);
+    assert_eq!(failed(&rehearsed.finish()).1, "42703");
 }
