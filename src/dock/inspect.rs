@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::before::Before;
 use super::command::Command;
-use super::link::{How, Sidecar, Start};
+use super::link::{CUT, How, Sidecar, Start};
 use super::record::DryRun;
 use super::rehearse::Stage;
 use super::revisions::NOT_KNOWN;
@@ -39,6 +39,11 @@ impl Stage<'_> {
             record.revisions = Some(Revisions::not_looked_at(reason));
             return (link, Err(reason.to_owned()));
         };
+        if heard.output.ends_with(CUT) {
+            let reason = "Alembic's history is longer than what is read of it";
+            record.revisions = Some(Revisions::not_looked_at(reason));
+            return (link, Err(reason.to_owned()));
+        }
         let revisions = self.judge(alembic, before, record, &heard);
         (link, in_line(&heard.output, revisions))
     }
