@@ -79,7 +79,7 @@ impl ServerError {
         without_quoted(message, |quoted| {
             let word = quoted.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
             let sign = quoted.len() <= 2 && quoted.chars().all(|c| c.is_ascii_punctuation());
-            !word && !(sign && !quoted.contains('\''))
+            !word && (!sign || quoted.contains('\''))
         })
     }
 }
