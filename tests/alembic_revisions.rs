@@ -109,6 +109,7 @@ fn several_heads_are_named_where_one_is_wanted() {
     let report = done.report();
     assert_eq!(report.verdict, Verdict::Failed);
     let said = found(&report, "MultipleHeads");
+    assert!(report.message.contains(said), "{}", report.message);
     assert!(said.contains("b2") && said.contains("c3"), "{said}");
     let done = rehearse(
         &database,
@@ -124,6 +125,7 @@ fn a_revision_that_no_file_has_is_named() {
     let database = Server::shared().database();
     let done = rehearse(&database, &alembic(&["-n", "gap", "upgrade", "head"])).expect(1);
     let said = found(&done.report(), "MissingRevision").to_owned();
+    assert!(done.report().message.contains(&said), "{done}");
     assert!(said.contains("ffff") && said.contains("d4"), "{said}");
 }
 
@@ -135,6 +137,7 @@ fn a_database_ahead_of_the_code_is_recognised() {
     database.psql("UPDATE alembic_version SET version_num = 'newer'");
     let done = rehearse(&database, &alembic(&["upgrade", "head"])).expect(1);
     let said = found(&done.report(), "UnknownRevision").to_owned();
+    assert!(done.report().message.contains(&said), "{done}");
     assert!(said.contains("newer"), "{said}");
 }
 

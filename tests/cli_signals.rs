@@ -7,7 +7,7 @@ mod postgres;
 #[path = "cli/program.rs"]
 mod program;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -107,5 +107,40 @@ fn ctrl_c_is_the_normal_end_of_an_open_rehearsal() {
     let report = lines.next().unwrap().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{report}");
     assert!(report.contains("public.orders.note"), "{report}");
+    assert!(postgres::try_psql(&database.url, "SELECT note FROM orders;").is_err());
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_who_is_idle_in_a_transaction_block() {
+    let database = database();
+    let mut child = drydock(&database.url)
+        .args(["rehearse", "--listen", "127.0.0.1:0", "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = lines.next().unwrap().unwrap();
+    postgres::psql(&url, "ALTER TABLE orders ADD COLUMN note text;");
+    let mut idle = Command::new("psql")
+        .args(["-Xq", &url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut says = idle.stdin.take().unwrap();
+    says.write_all(b"BEGIN; ALTER TABLE orders ADD COLUMN late text;\n")
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let began = Instant::now();
+    signal(&child, "INT");
+    let report = lines.next().unwrap().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{report}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{report}");
+    assert!(report.contains("public.orders.note"), "{report}");
+    assert!(!report.contains("public.orders.late"), "{report}");
+    drop(says);
+    idle.wait().unwrap();
     assert!(postgres::try_psql(&database.url, "SELECT note FROM orders;").is_err());
 }

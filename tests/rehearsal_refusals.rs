@@ -68,6 +68,12 @@ fn effects_that_outlive_a_rollback_are_stopped_and_are_the_cause() {
         "SELECT pg_stat_reset()",
         "SELECT http_get('http://localhost')",
         "SELECT aws_s3.query_export_to_s3('x')",
+        "DO $$BEGIN COPY t TO PROGRAM 'touch /tmp/drydock-never'; END$$",
+        "DO $$BEGIN EXECUTE 'COPY t TO PROGRAM ''touch /tmp/drydock-never'''; END$$",
+        "DO $$BEGIN EXECUTE format('COPY %I TO PROGRAM %L', 't', 'cat'); END$$",
+        "DO $$BEGIN ALTER SEQUENCE s RESTART WITH 100; END$$",
+        "SELECT U&\"setv\\0061l\"('s', 100)",
+        "SELECT U&\"setv!0061l\" UESCAPE '!' ('s', 100)",
     ] {
         for queries in [&[statement][..], &["BEGIN", statement][..]] {
             let (answers, record) = rehearse(&database, queries);
@@ -82,6 +88,52 @@ fn effects_that_outlive_a_rollback_are_stopped_and_are_the_cause() {
         }
     }
     assert_eq!(database.psql("SELECT last_value FROM s"), "1");
+}
+
+/// By their numbers in `pg_proc`: `setval`, both, `pg_terminate_backend`, `lo_export`.
+#[rstest]
+#[case(1576)]
+#[case(1765)]
+#[case(2096)]
+#[case(765)]
+fn a_function_called_by_its_number_is_stopped_as_one_that_is_called_by_its_name(
+    #[case] function: u32,
+) {
+    let database = Server::shared().database();
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    let call = format!("F {function} 1");
+    let answers = client.talk(&[&call, "Q SELECT 1"]);
+    assert_eq!(answers[..2], ["error 0A000", "ready I"]);
+    assert_eq!(answers[3], "row 1");
+    let answers = client.talk(&["Q BEGIN", &call, "Q SELECT 1"]);
+    assert_eq!(
+        answers[2..],
+        ["error 0A000", "ready E", "error 25P02", "ready E"]
+    );
+    let record = rehearsed.finish();
+    assert!(record.gapless, "{:?}", record.verdict);
+    assert_eq!(cause(&record), Some(NotRehearsed::EffectOutlivesRollback));
+}
+
+#[test]
+fn names_that_only_look_like_calls_are_rehearsed() {
+    let database = Server::shared().database();
+    let (answers, record) = rehearse(
+        &database,
+        &[
+            "CREATE TABLE http_get (id int PRIMARY KEY)",
+            "CREATE TABLE dblink_logs (id int REFERENCES http_get (id))",
+            "INSERT INTO http_get (id) VALUES (1)",
+            "CREATE INDEX ON http_get (id)",
+            "CREATE FUNCTION dblink_x(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "DROP FUNCTION dblink_x(int)",
+            "GRANT EXECUTE ON FUNCTION pg_stat_reset() TO CURRENT_USER",
+            "WITH http_get (a) AS (SELECT 1) SELECT a FROM http_get",
+        ],
+    );
+    assert_eq!(answers[1], "row 1");
+    assert!(record.verdict.is_none(), "{:?}", record.verdict);
 }
 
 #[test]
@@ -531,4 +583,42 @@ fn a_superuser_is_warned_of() {
         warnings[0].to_string().contains("is a superuser"),
         "{warnings:?}"
     );
+}
+
+/// As a driver that prepares first and executes what could be prepared.
+#[test]
+fn a_statement_that_cannot_even_be_parsed_is_recorded_as_the_one_that_failed() {
+    let database = Server::shared().database();
+    let failed = |record: &Record| {
+        let last = record.statements.last().unwrap();
+        match &last.outcome {
+            StatementOutcome::Error(error) => (last.text.clone(), error.code.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (says, text, code) in [
+        (
+            &["P - INSERT INTO missing VALUES ('secret')", "S"][..],
+            "INSERT INTO missing VALUES (?)",
+            "42P01",
+        ),
+        (
+            &["Q SELECT 1; SELECT 2; SELEKT 'secret'"][..],
+            "SELEKT ?",
+            "42601",
+        ),
+    ] {
+        let rehearsed = Rehearsed::start(&database);
+        let mut client = Client::new(&rehearsed.url);
+        client.talk(&["Q SELECT 1"]);
+        client.talk(says);
+        let record = rehearsed.finish();
+        assert_eq!(failed(&record), (text.to_owned(), code.to_owned()));
+    }
+    // What the server says of a failed block is not what failed.
+    let rehearsed = Rehearsed::start(&database);
+    let mut client = Client::new(&rehearsed.url);
+    client.talk(&["Q BEGIN", "Q SELECT missing"]);
+    client.talk(&["P - SELECT 1", "S"]);
+    assert_eq!(failed(&rehearsed.finish()).1, "42703");
 }

@@ -40,17 +40,20 @@ impl Stage<'_> {
                 .await
                 .map_err(|error| asking("ask an assertion", &error))?;
             deadline.lift();
+            let rows = answer.as_ref().ok().map(|examined| examined.found);
+            let text = answer.as_ref().ok().and_then(|it| shown(spec, it));
+            let outcome = judge(spec, answer);
             if self.plan.show_rows
-                && let Ok(examined) = &answer
-                && !examined.rows.is_empty()
+                && outcome != AssertionOutcome::Held
+                && let Some(text) = text
             {
                 // Nobody may be listening.
-                let _ = self.console.output.send(shown(spec, examined)).await;
+                let _ = self.console.output.send(text).await;
             }
             answers.push(Assertion {
                 name: spec.name.clone(),
-                rows: answer.as_ref().ok().map(|examined| examined.found),
-                outcome: judge(spec, answer),
+                rows,
+                outcome,
                 micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
             });
         }
@@ -109,7 +112,10 @@ fn rows(examined: &Examined) -> String {
 }
 
 /// The first rows, for whoever asked to see them on this machine.
-fn shown(spec: &AssertionSpec, examined: &Examined) -> Bytes {
+fn shown(spec: &AssertionSpec, examined: &Examined) -> Option<Bytes> {
+    if examined.rows.is_empty() {
+        return None;
+    }
     let printable = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).collect() };
     let mut text = format!("drydock: {} found {}:\n", spec.name, rows(examined));
     for row in &examined.rows {
@@ -119,7 +125,7 @@ fn shown(spec: &AssertionSpec, examined: &Examined) -> Bytes {
             .collect();
         text.push_str(&format!("drydock:   {}\n", cells.join(" | ")));
     }
-    Bytes::from(text)
+    Some(Bytes::from(text))
 }
 
 #[cfg(test)]
@@ -192,7 +198,8 @@ mod tests {
         let shown = shown(
             &spec(Expectation::Empty),
             &found(&[&[Some("a\x1b[31m"), None]]),
-        );
+        )
+        .unwrap();
         assert_eq!(
             String::from_utf8_lossy(&shown),
             "drydock: a found 1 row:\ndrydock:   a[31m | NULL\n"

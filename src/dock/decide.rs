@@ -8,7 +8,7 @@ mod upgrade;
 
 pub use dry_run::{dry_run, nothing_to_do};
 pub use standing::{Standing, standing};
-pub use upgrade::{After, upgrade};
+pub use upgrade::{After, unjudged, upgrade};
 
 use super::record::Said;
 

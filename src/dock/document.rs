@@ -94,6 +94,24 @@ pub fn upgrade(
     report
 }
 
+/// The document of an upgrade that cannot be compared with what was rehearsed: `reason` says what
+/// is missing for that.
+#[must_use]
+pub fn unjudged(record: Upgrade, reason: &str, finished: Timestamp) -> Report {
+    let said = decide::unjudged(&record, reason);
+    let mut report = empty(
+        &record.run,
+        Phase::Upgrade,
+        record.database.clone(),
+        said,
+        finished,
+    );
+    command(&mut report, record.ended);
+    report.bound_to = record.bound_to;
+    report.findings = record.findings;
+    report
+}
+
 fn command(report: &mut Report, ended: Option<Ended>) {
     let Some(ended) = ended else {
         return;

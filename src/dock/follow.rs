@@ -1,6 +1,8 @@
 //! The first transaction of a dry run, the one that the verdict is about: fixtures, checks of the old
 //! schema, the command, the prediction, questions about the data, checks of the new schema, rollback.
 
+use std::time::Duration;
+
 use super::before::{Before, Foreseen};
 use super::checks::Halt;
 use super::command::Command;
@@ -14,6 +16,9 @@ use super::rows;
 use crate::api::CheckTime;
 use crate::report::{Assertion, Checked, Fixture};
 use crate::verdict::{Environment, Verdict};
+
+/// How long clients of an open rehearsal that is stopped may take to be sent away.
+const SEND_AWAY: Duration = Duration::from_secs(2);
 
 /// What the first transaction comes to.
 pub(super) struct First {
@@ -118,8 +123,22 @@ impl Stage<'_> {
             .progress
             .send_modify(|progress| progress.open_at = Some(url));
         course.stop = Some(holding.watch(lease, self.console).await);
-        if matches!(course.stop, Some(Stop::Asked)) {
-            self.look(lease, before, holding, course).await;
+        if !matches!(course.stop, Some(Stop::Asked)) {
+            return;
+        }
+        // Whoever is idle in a transaction block would be waited for, with all its locks.
+        let asker = holding.asker();
+        match tokio::time::timeout(SEND_AWAY, asker.back()).await {
+            Ok(Ok(_)) => self.look(lease, before, holding, course).await,
+            // The rehearsal says itself why it is over.
+            Ok(Err(_)) => {}
+            Err(_) => {
+                course.broken = Some(Said::new(
+                    Verdict::Interrupted,
+                    "stopped while a client was in the middle of a statement, so that what it had \
+                     done until then was not looked at; everything was rolled back",
+                ));
+            }
         }
     }
 

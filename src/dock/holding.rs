@@ -219,13 +219,14 @@ impl Holding {
 
     /// Rolls back; gives what the rehearsal and the guard recorded.
     pub(super) async fn finish(self) -> (Rehearsed, guard::Record) {
-        let backend_pid = self.rehearsal.upstream().pid;
+        let upstream = self.rehearsal.upstream();
         let (found, guard) = tokio::join!(self.rehearsal.finish(), self.guard.stop());
         let rehearsed = Rehearsed {
             connected: found.connected,
-            xid: found.xid,
+            // A core that is gone did not say it.
+            xid: found.xid.or(upstream.xid),
             wrote: found.wrote,
-            backend_pid: Some(backend_pid),
+            backend_pid: Some(upstream.pid),
             gapless: found.gapless,
             statements: found.statements,
             omitted: found.omitted,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::before::Before;
 use super::command::Command;
-use super::link::{How, Sidecar, Start};
+use super::link::{CUT, How, Sidecar, Start};
 use super::record::{DryRun, Said};
 use super::rehearse::{Audience, Stage};
 use super::revisions::NOT_KNOWN;
@@ -73,6 +73,11 @@ impl Stage<'_> {
             record.revisions = Some(report::Revisions::not_looked_at(reason));
             return Err(reason.to_owned());
         };
+        if heard.output.ends_with(CUT) {
+            let reason = "Alembic's history is longer than what is read of it";
+            record.revisions = Some(report::Revisions::not_looked_at(reason));
+            return Err(reason.to_owned());
+        }
         in_line(&heard.output, self.judge(alembic, before, record, heard))
     }
 

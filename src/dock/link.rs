@@ -85,6 +85,9 @@ pub enum Answer {
     },
 }
 
+/// Stands at the end of an answer to us of which only the beginning was kept.
+pub const CUT: &str = "\n[drydock: cut]\n";
+
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -269,14 +269,26 @@ impl DryRun {
     #[must_use]
     pub fn broken(run: Run, before: &Before, said: Said) -> Self {
         Self {
-            run,
             database: Some(before.database.clone()),
-            ended: None,
             rehearsal: Rehearsed {
                 backend_pid: before.holder.map(|holder| holder.backend_pid),
                 xid: before.holder.and_then(|holder| holder.xid),
                 ..Rehearsed::default()
             },
+            second: before.again.map(SecondTransaction::broken),
+            broken: Some(said),
+            ..Self::unseen(run)
+        }
+    }
+
+    /// A dry run of which nothing is known.
+    #[must_use]
+    pub fn unseen(run: Run) -> Self {
+        Self {
+            run,
+            database: None,
+            ended: None,
+            rehearsal: Rehearsed::default(),
             guard: None,
             bypass: false,
             longest_wait_millis: None,
@@ -286,10 +298,10 @@ impl DryRun {
             assertions: Vec::new(),
             checks: Vec::new(),
             revisions: None,
-            second: before.again.map(SecondTransaction::broken),
+            second: None,
             denied: None,
             interrupted: false,
-            broken: Some(said),
+            broken: None,
         }
     }
 }

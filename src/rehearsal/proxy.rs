@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use opening::OpenError;
-pub use recorder::{Beside, Progress};
+pub use recorder::{Beside, KEPT, Progress};
 
 use crate::postgres::ask::{Ask, AskError, Row};
 use crate::postgres::connect::{self, StartupSettings};
@@ -339,6 +339,7 @@ impl Asker {
     }
 
     /// The check is over: sends away whoever is still connected, and undoes everything that it did.
+    /// Where there was none, nothing but what those had not committed.
     ///
     /// # Errors
     /// When the rehearsal is over.

@@ -10,6 +10,7 @@
 //! anything but [`Command::Control`] or [`Command::MalformedControl`].
 
 mod arguments;
+mod body;
 mod calls;
 mod classify;
 mod command;

@@ -61,6 +61,7 @@ mod ending;
 mod event;
 mod examination;
 mod frozen_time;
+mod function;
 mod hearing;
 mod insertion;
 mod order;

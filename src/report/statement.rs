@@ -67,8 +67,44 @@ impl ServerError {
                 let (head, tail) = (message.get(..begin), message.get(end..));
                 format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
             }
-            _ => message.to_owned(),
+            // In another language, or a value without such words in front of it.
+            _ => without_quoted(message, |_| true),
         }
+    }
+
+    /// A syntax error without the constant that it quotes: `syntax error at or near "'…'"`. A word or
+    /// a sign at which the server stopped stays.
+    #[must_use]
+    pub fn without_constant(message: &str) -> String {
+        without_quoted(message, |quoted| {
+            let word = quoted.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
+            let sign = quoted.len() <= 2 && quoted.chars().all(|c| c.is_ascii_punctuation());
+            !word && (!sign || quoted.contains('\''))
+        })
+    }
+}
+
+/// A message without what it quotes, from the first quote to the last, whatever quotes its language
+/// has.
+fn without_quoted(message: &str, hide: impl Fn(&str) -> bool) -> String {
+    const OPEN: [char; 5] = ['"', '«', '»', '„', '“'];
+    const CLOSE: [char; 5] = ['"', '«', '»', '“', '”'];
+    let begin = message.find(OPEN);
+    let inside = begin.and_then(|begin| {
+        let width = message.get(begin..)?.chars().next()?.len_utf8();
+        Some(begin + width)
+    });
+    let end = message.rfind(CLOSE);
+    match (inside, end) {
+        (Some(begin), Some(end)) if begin <= end => {
+            let quoted = message.get(begin..end).unwrap_or_default();
+            if !hide(quoted.trim()) {
+                return message.to_owned();
+            }
+            let (head, tail) = (message.get(..begin), message.get(end..));
+            format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
+        }
+        _ => message.to_owned(),
     }
 }
 
@@ -170,7 +206,41 @@ mod tests {
     #[case("malformed array literal: \"a\"b\"", "malformed array literal: \"…\"")]
     #[case("division by zero", "division by zero")]
     #[case("numeric field overflow", "numeric field overflow")]
+    #[case(
+        "ungültige Eingabesyntax für Typ integer: »secret«",
+        "ungültige Eingabesyntax für Typ integer: »…«"
+    )]
+    #[case(
+        "la valeur « secret » est en dehors des limites du type smallint",
+        "la valeur «…» est en dehors des limites du type smallint"
+    )]
+    #[case(
+        "time zone \"secret\" not recognized",
+        "time zone \"…\" not recognized"
+    )]
+    #[case("nieprawidłowa składnia: „secret”", "nieprawidłowa składnia: „…”")]
     fn a_value_that_a_message_quotes_is_taken_away(#[case] message: &str, #[case] clean: &str) {
         assert_eq!(ServerError::without_value(message), clean);
+    }
+
+    #[rstest]
+    #[case(
+        "syntax error at or near \"'secret'\"",
+        "syntax error at or near \"…\""
+    )]
+    #[case(
+        "unterminated quoted string at or near \"'sec\"ret\"",
+        "unterminated quoted string at or near \"…\""
+    )]
+    #[case("Syntaxfehler bei »$$secret$$«", "Syntaxfehler bei »…«")]
+    #[case("syntax error at or near \"4711\"", "syntax error at or near \"…\"")]
+    #[case("syntax error at or near \"frmo\"", "syntax error at or near \"frmo\"")]
+    #[case("syntax error at or near \")\"", "syntax error at or near \")\"")]
+    #[case("syntax error at end of input", "syntax error at end of input")]
+    fn a_constant_at_which_the_server_stopped_reading_is_taken_away(
+        #[case] message: &str,
+        #[case] clean: &str,
+    ) {
+        assert_eq!(ServerError::without_constant(message), clean);
     }
 }

@@ -3,11 +3,23 @@
 use super::{words, worst};
 use crate::dock::link::How;
 use crate::dock::record::{DryRun, Said};
+use crate::rehearsal::proxy::KEPT;
 use crate::report::{
-    AssertionOutcome, CheckOutcome, Checked, CheckedAt, Statement, StatementOutcome,
+    AssertionOutcome, CheckOutcome, Checked, CheckedAt, Severity, Statement, StatementOutcome,
     WAITED_FOR_LOCK, Witnessed,
 };
 use crate::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
+
+/// Codes of findings for which Alembic ends without an upgrade.
+const REVISIONS: [&str; 7] = [
+    "MissingRevision",
+    "MultipleHeads",
+    "RepeatedRevision",
+    "RevisionCircle",
+    "RevisionFileBroken",
+    "RevisionsRefused",
+    "UnknownRevision",
+];
 
 /// SQLSTATE of a lock that was not granted in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
@@ -41,8 +53,10 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
 /// real one.
 fn guard(record: &DryRun, said: Said) -> Said {
     let last = record.rehearsal.statements.last();
-    let substituted =
-        last.is_some_and(|last| matches!(last.outcome, StatementOutcome::Substituted { .. }));
+    // What was skipped blocked nobody.
+    let substituted = last.is_some_and(
+        |last| matches!(&last.outcome, StatementOutcome::Substituted { by } if !by.is_empty()),
+    );
     if !substituted || said.verdict != Verdict::BudgetExceeded(Budget::Blocking) {
         return said;
     }
@@ -163,8 +177,10 @@ fn command(record: &DryRun) -> Option<Said> {
         How::Exited { .. } if lost_the_server(record) => return None,
         How::Exited { code } => Said::new(
             Verdict::Failed,
-            match failing {
-                Some(failing) => failing,
+            match failing.or_else(|| {
+                refused(record).map(|said| format!("`{name}` ended with exit code {code}: {said}"))
+            }) {
+                Some(said) => said,
                 None if !record.rehearsal.connected => format!(
                     "`{name}` ended with exit code {code} before it connected to the database; its \
                      own output says why"
@@ -193,6 +209,15 @@ fn command(record: &DryRun) -> Option<Said> {
         How::Stopped => return None,
     };
     Some(said)
+}
+
+/// What is wrong with the revisions themselves: Alembic refuses them before it sends anything.
+fn refused(record: &DryRun) -> Option<&str> {
+    record
+        .findings
+        .iter()
+        .find(|it| it.severity == Severity::Error && REVISIONS.contains(&it.code.as_str()))
+        .map(|it| it.message.as_str())
 }
 
 /// What the questions about the data say: the first that did not hold, and how many did.
@@ -261,13 +286,19 @@ fn failing(statements: &[Statement]) -> Option<String> {
         .enumerate()
         .rev()
         .find_map(|(index, statement)| match &statement.outcome {
-            StatementOutcome::Error(error) => Some(format!(
-                "statement {}{} failed: ERROR {}: {}",
-                index + 1,
-                keyword(&statement.text),
-                error.code,
-                error.message
-            )),
+            StatementOutcome::Error(error) => {
+                let which = if index < KEPT {
+                    format!("statement {}", index + 1)
+                } else {
+                    format!("a statement behind the first {KEPT}")
+                };
+                Some(format!(
+                    "{which}{} failed: ERROR {}: {}",
+                    keyword(&statement.text),
+                    error.code,
+                    error.message
+                ))
+            }
             _ => None,
         })
 }
@@ -344,9 +375,7 @@ mod tests {
     use super::*;
     use crate::dock::link::Ended;
     use crate::dock::record::{Rehearsed, Run};
-    use crate::report::{
-        CatalogueClass, CatalogueMove, Finding, Prediction, RunId, ServerError, Severity,
-    };
+    use crate::report::{CatalogueClass, CatalogueMove, Finding, Prediction, RunId, ServerError};
     use crate::schema::{Difference, Fingerprint, Snapshot, State};
 
     fn statement(outcome: StatementOutcome) -> Statement {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::words;
-use crate::dock::link::How;
+use crate::dock::link::{Ended, How};
 use crate::dock::moment;
 use crate::dock::record::{Said, Upgrade};
 use crate::report::Prediction;
@@ -52,10 +52,7 @@ pub fn upgrade(record: &Upgrade, predicted: &Prediction, after: Result<&After, &
     }
     match record.ended.as_ref().map(|ended| &ended.how) {
         Some(How::Exited { code: 0 }) => landed(predicted, after),
-        Some(How::NotStarted { reason }) => Said::new(
-            Verdict::Environment(Environment::CommandNotStarted),
-            format!("{reason} (the upgrade was not started)"),
-        ),
+        Some(How::NotStarted { reason }) => not_started(reason),
         Some(How::Exited { code }) => failed(
             record,
             predicted,
@@ -87,6 +84,37 @@ pub fn upgrade(record: &Upgrade, predicted: &Prediction, after: Result<&After, &
             &format!("it is not known how `{}` ended", words(&record.run.command)),
         ),
     }
+}
+
+/// Decides where what an upgrade is compared with is missing: then only a command that was not
+/// started is known to have done nothing.
+#[must_use]
+pub fn unjudged(record: &Upgrade, reason: &str) -> Said {
+    match (&record.ended, &record.broken) {
+        (None, Some(broken)) => broken.clone(),
+        (None, None) if record.already_applied => Said::new(
+            Verdict::Environment(Environment::Storage),
+            format!("{reason}; nothing was run"),
+        ),
+        (
+            Some(Ended {
+                how: How::NotStarted { reason },
+                ..
+            }),
+            _,
+        ) => not_started(reason),
+        _ => Said::new(
+            Verdict::UpgradeFailed(UpgradeFailure::Unknown),
+            format!("{reason}; it is not known where the upgrade ended"),
+        ),
+    }
+}
+
+fn not_started(reason: &str) -> Said {
+    Said::new(
+        Verdict::Environment(Environment::CommandNotStarted),
+        format!("{reason} (the upgrade was not started)"),
+    )
 }
 
 fn landed(predicted: &Prediction, after: &After) -> Said {
@@ -248,7 +276,6 @@ fn some(found: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dock::link::Ended;
     use crate::dock::record::Run;
     use crate::report::RunId;
     use crate::schema::{Fingerprint, VersionTable};

@@ -9,12 +9,13 @@ use super::{Folders, Pod, Record, evidence};
 use crate::dock::before::Before;
 use crate::dock::console::Console;
 use crate::dock::decide::After;
+use crate::dock::files::StorageError;
 use crate::dock::link::{Ended, How};
 use crate::dock::record::{DryRun, Said, Upgrade};
 use crate::dock::trouble::chain;
 use crate::dock::{document, files, verify as look};
 use crate::report::{Phase, Report, Summary};
-use crate::verdict::{Environment, Verdict};
+use crate::verdict::{Environment, UpgradeFailure, Verdict};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Beyond the budget of the run itself: time to pull an image, to roll back, to write the record.
@@ -84,7 +85,24 @@ async fn wait(pod: &Pod, phase: Phase, console: &Console) -> Result<Record, Said
             }
         }
     }
-    Ok(files::read_json(&path)?)
+    files::read_json(&path).map_err(|error| unknown(phase, &chain(&error)))
+}
+
+/// There was a record, so the command may have run, and nothing says what it did.
+fn unknown(phase: Phase, reason: &str) -> Said {
+    match phase {
+        Phase::DryRun => Said::new(
+            Verdict::RollbackNotVerified,
+            format!(
+                "it could not be verified that nothing was left behind: {reason}; look at the \
+                 database before anything else"
+            ),
+        ),
+        Phase::Upgrade => Said::new(
+            Verdict::UpgradeFailed(UpgradeFailure::Unknown),
+            format!("{reason}; it is not known where the upgrade ended"),
+        ),
+    }
 }
 
 /// Waits for a file; false when it is not there in time.
@@ -99,19 +117,56 @@ async fn appears(path: &std::path::Path, patience: Option<Duration>) -> bool {
     true
 }
 
+/// What is left of the state before.
+enum Known {
+    Before(Box<Before>),
+    /// It was never written down, so no command was started.
+    Nothing,
+    /// It was, and cannot be read any more; says why.
+    Lost(String),
+}
+
+impl Known {
+    fn of(folders: &Folders) -> Self {
+        match files::read_json(&folders.before()) {
+            Ok(before) => Self::Before(before),
+            Err(StorageError::Read { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Self::Nothing
+            }
+            Err(error) => Self::Lost(chain(&error)),
+        }
+    }
+
+    fn reason(self) -> String {
+        match self {
+            Self::Lost(reason) => reason,
+            Self::Before(_) | Self::Nothing => "the state before the run is missing".to_owned(),
+        }
+    }
+}
+
 async fn judge(pod: &Pod, phase: Phase, record: Record) -> Report {
-    let before = files::read_json::<Before>(&pod.folders.before()).map_err(Said::from);
     let not_started = |said| document::not_started(&pod.run, phase, None, said, Timestamp::now());
-    match (record, before) {
+    match (record, Known::of(&pod.folders)) {
         (Record::NotStarted(said), _) => not_started(said),
-        (Record::DryRun(_) | Record::Upgrade(_), Err(said)) => not_started(said),
-        (Record::DryRun(record), Ok(before)) => rolled_back(pod, &before, *record).await,
-        (Record::Upgrade(record), Ok(before)) => landed(pod, &before, *record).await,
+        (Record::DryRun(record), Known::Before(before)) => rolled_back(pod, &before, *record).await,
+        (Record::DryRun(record), lost) => {
+            document::dry_run(*record, Err(lost.reason()), Timestamp::now())
+        }
+        (Record::Upgrade(record), Known::Before(before)) => landed(pod, &before, *record).await,
+        (Record::Upgrade(record), lost) => {
+            document::unjudged(*record, &lost.reason(), Timestamp::now())
+        }
         // It was gone before anything was read, so before anything was done.
-        (Record::Crashed, Err(_)) => not_started(crashed(phase)),
-        (Record::Stopped, Err(_)) => not_started(stopped()),
-        (Record::Crashed, Ok(before)) => gone(pod, phase, &before, crashed(phase)).await,
-        (Record::Stopped, Ok(before)) => gone(pod, phase, &before, stopped()).await,
+        (Record::Crashed, Known::Nothing) => not_started(crashed(phase)),
+        (Record::Stopped, Known::Nothing) => not_started(stopped()),
+        (Record::Crashed | Record::Stopped, Known::Lost(reason)) => {
+            not_started(unknown(phase, &reason))
+        }
+        (Record::Crashed, Known::Before(before)) => gone(pod, phase, &before, crashed(phase)).await,
+        (Record::Stopped, Known::Before(before)) => gone(pod, phase, &before, stopped()).await,
     }
 }
 
@@ -147,19 +202,12 @@ async fn landed(pod: &Pod, before: &Before, record: Upgrade) -> Report {
             let after = after(pod, before, &record).await;
             document::upgrade(record, &predicted, millis, after, Timestamp::now())
         }
-        Ok((None, _)) => document::not_started(
-            &record.run,
-            Phase::Upgrade,
-            None,
-            Said::new(
-                Verdict::Environment(Environment::Configuration),
-                "the stored report of the dry run holds no prediction; rehearse again",
-            ),
+        Ok((None, _)) => document::unjudged(
+            record,
+            "the stored report of the dry run holds no prediction",
             Timestamp::now(),
         ),
-        Err(said) => {
-            document::not_started(&record.run, Phase::Upgrade, None, said, Timestamp::now())
-        }
+        Err(said) => document::unjudged(record, &said.message, Timestamp::now()),
     }
 }
 
@@ -195,6 +243,8 @@ fn stopped() -> Said {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
     use crate::api::{AlembicSpec, MigrationSpec};
     use crate::dock::console::Progress;
@@ -202,25 +252,21 @@ mod tests {
     use crate::dock::record::Run;
     use crate::postgres::url;
     use crate::report::RunId;
+    use crate::verdict::EvidenceDigest;
 
-    #[tokio::test]
-    async fn an_upgrade_that_was_not_started_is_bound_to_its_dry_run_all_the_same() {
-        let root = tempfile::tempdir().unwrap();
-        let folders = Folders::below(root.path());
+    fn pod(root: &std::path::Path, evidence: Option<EvidenceDigest>) -> Pod {
+        let folders = Folders::below(root);
         for folder in [&folders.work, &folders.termination] {
             std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
         }
         std::fs::create_dir(&folders.work).unwrap();
-        let drifted = Record::NotStarted(Said::new(Verdict::Drift, "changed"));
-        files::write_json(&folders.record(), &drifted).unwrap();
         let address = "postgresql://orders@127.0.0.1/orders";
         let (target, dialect) = url::parse(address, &url::Environment::new()).unwrap();
         let spec = MigrationSpec {
             alembic: Some(AlembicSpec::default()),
             ..MigrationSpec::default()
         };
-        let evidence = Report::digest_of(b"the dry run's report");
-        let pod = Pod {
+        Pod {
             plan: Plan::of(&spec),
             run: Run {
                 id: RunId("orders-upgrade-1".into()),
@@ -232,16 +278,114 @@ mod tests {
             target,
             dialect,
             text: None,
-            evidence: Some(evidence.clone()),
+            evidence,
             folders,
-        };
+        }
+    }
+
+    async fn verified(pod: &Pod) -> Report {
         let console = Console {
             output: tokio::sync::mpsc::channel(1).0,
             progress: tokio::sync::watch::channel(Progress::default()).0,
             stop: tokio::sync::watch::channel(false).1,
         };
-        let (report, _) = verify(&pod, &console).await;
+        verify(pod, &console).await.0
+    }
+
+    #[tokio::test]
+    async fn an_upgrade_that_was_not_started_is_bound_to_its_dry_run_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let evidence = Report::digest_of(b"the dry run's report");
+        let pod = pod(root.path(), Some(evidence.clone()));
+        let drifted = Record::NotStarted(Said::new(Verdict::Drift, "changed"));
+        files::write_json(&pod.folders.record(), &drifted).unwrap();
+        let report = verified(&pod).await;
         assert_eq!(report.verdict, Verdict::Drift);
         assert_eq!(report.bound_to, Some(evidence));
+    }
+
+    fn upgrade(pod: &Pod, change: impl FnOnce(&mut Upgrade)) -> Record {
+        let mut upgrade = Upgrade {
+            run: pod.run.clone(),
+            database: None,
+            remembers: true,
+            bound_to: pod.evidence.clone(),
+            ended: None,
+            already_applied: false,
+            findings: Vec::new(),
+            interrupted: false,
+            broken: None,
+        };
+        change(&mut upgrade);
+        Record::Upgrade(Box::new(upgrade))
+    }
+
+    fn ended(how: How) -> Option<Ended> {
+        Some(Ended {
+            how,
+            ..Ended::lost()
+        })
+    }
+
+    fn dry_run(pod: &Pod) -> Record {
+        Record::DryRun(Box::new(DryRun {
+            ended: ended(How::Exited { code: 0 }),
+            ..DryRun::unseen(pod.run.clone())
+        }))
+    }
+
+    const LOST: Verdict = Verdict::UpgradeFailed(UpgradeFailure::Unknown);
+    const STORAGE: Verdict = Verdict::Environment(Environment::Storage);
+
+    #[rstest]
+    #[case(|pod: &Pod| upgrade(pod, |it| it.ended = ended(How::Exited { code: 0 })), LOST)]
+    #[case(|pod: &Pod| upgrade(pod, |_| ()), LOST)]
+    #[case(|_: &Pod| Record::Crashed, LOST)]
+    #[case(|_: &Pod| Record::Stopped, LOST)]
+    #[case(|pod: &Pod| upgrade(pod, |it| it.already_applied = true), STORAGE)]
+    #[case(
+        |pod: &Pod| upgrade(pod, |it| it.ended = ended(How::NotStarted { reason: "no file".into() })),
+        Verdict::Environment(Environment::CommandNotStarted)
+    )]
+    #[tokio::test]
+    async fn an_upgrade_that_may_have_run_is_in_doubt_when_the_state_before_cannot_be_read(
+        #[case] record: fn(&Pod) -> Record,
+        #[case] expected: Verdict,
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let pod = pod(root.path(), Some(Report::digest_of(b"evidence")));
+        std::fs::write(pod.folders.before(), "{").unwrap();
+        files::write_json(&pod.folders.record(), &record(&pod)).unwrap();
+        let report = verified(&pod).await;
+        assert_eq!(report.verdict, expected, "{}", report.message);
+        assert!(report.bound_to.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_read_proves_nothing() {
+        for (evidence, expected) in [
+            (None, Verdict::RollbackNotVerified),
+            (Some(Report::digest_of(b"evidence")), LOST),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let pod = pod(root.path(), evidence);
+            std::fs::write(pod.folders.record(), "{").unwrap();
+            assert_eq!(verified(&pod).await.verdict, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_without_its_state_before_is_not_proven_to_be_rolled_back() {
+        for before in [None, Some("{")] {
+            let root = tempfile::tempdir().unwrap();
+            let pod = pod(root.path(), None);
+            if let Some(text) = before {
+                std::fs::write(pod.folders.before(), text).unwrap();
+            }
+            files::write_json(&pod.folders.record(), &dry_run(&pod)).unwrap();
+            let report = verified(&pod).await;
+            assert_eq!(report.verdict, Verdict::RollbackNotVerified);
+            assert_eq!(report.command_exit, Some(0));
+        }
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn without_rows(text: &str) -> String {
         let rest = lines.get(at..).unwrap_or_default();
         let (shown, used) = statement(rest)
             .or_else(|| parameters(rest))
+            .or_else(|| syntax_error(rest))
             .or_else(|| quoted_row(rest))
             .or_else(|| detail(line))
             .or_else(|| context(line))
@@ -157,8 +158,36 @@ fn excerpt(line: &str) -> Shown {
     Some((format!("{head}{}", without_constants(text)), 1))
 }
 
+/// `syntax error at or near "'…'"`, over as many lines as the constant has.
+fn syntax_error(lines: &[&str]) -> Shown {
+    const MARK: &str = " at or near \"";
+    let first = lines.first()?;
+    let begin = first.find(MARK)? + MARK.len();
+    let closes = |line: &&str| line.contains('"');
+    let used = if first.get(begin..)?.contains('"') {
+        1
+    } else if let Some(last) = lines.iter().take(LONGEST_VALUE).skip(1).position(closes) {
+        last + 2
+    } else {
+        return Some((format!("{}{HIDDEN}", first.get(..begin)?), 1));
+    };
+    let whole: String = lines.iter().take(used).copied().collect();
+    let (head, quoted) = whole.split_at(begin - 1);
+    Some((
+        format!("{head}{}", ServerError::without_constant(quoted)),
+        used,
+    ))
+}
+
 /// `invalid input syntax for type integer: "…"` and its like.
+///
+/// In other languages the value at fault has its quotes behind a colon, too, and a name has not.
 fn message(line: &str) -> Shown {
+    const ELSEWHERE: [&str; 4] = [": »", ": «", ": „", ": “"];
+    if let Some(at) = ELSEWHERE.iter().filter_map(|mark| line.find(mark)).min() {
+        let (head, quoted) = line.split_at(at);
+        return Some((format!("{head}{}", ServerError::without_value(quoted)), 1));
+    }
     const PHRASES: &[&str] = &[
         "invalid input syntax for type",
         "invalid input value for enum",
@@ -384,6 +413,22 @@ mod tests {
         "psql:x.sql:3: ERROR:  invalid input syntax for type integer: \"secret\"\n",
         "psql:x.sql:3: ERROR:  invalid input syntax for type integer: \"…\"\n"
     )]
+    #[case::a_syntax_error_at_a_constant(
+        "ERROR:  syntax error at or near \"'secret'\"\n",
+        "ERROR:  syntax error at or near \"…\"\n"
+    )]
+    #[case::an_open_constant(
+        "ERROR:  unterminated quoted string at or near \"'secret\"\n",
+        "ERROR:  unterminated quoted string at or near \"…\"\n"
+    )]
+    #[case::a_constant_over_lines(
+        "ERROR:  syntax error at or near \"'sec\nret'\"\nLINE 1: x\n",
+        "ERROR:  syntax error at or near \"…\"\nLINE 1: x\n"
+    )]
+    #[case::a_message_in_another_language(
+        "FEHLER:  ungültige Eingabesyntax für Typ integer: »secret«\n",
+        "FEHLER:  ungültige Eingabesyntax für Typ integer: »…«\n"
+    )]
     #[case::driver_dictionary(
         "{'C': '23505', 'D': 'Key (id)=(secret) already exists.', 't': 'a'}",
         "{'C': '23505', 'D': 'Key (id)=(…) already exists.', 't': 'a'}"
@@ -408,6 +453,8 @@ mod tests {
     #[case("DETAIL:  view v depends on table t\nHINT:  Use DROP ... CASCADE.\n")]
     #[case("INFO  [alembic.runtime.migration] Running upgrade 0001 -> 0002, note (orders)\n")]
     #[case("no line end")]
+    #[case("ERROR:  syntax error at or near \"frmo\"\n")]
+    #[case("FEHLER:  Relation »orders« existiert nicht\n")]
     #[case("")]
     fn everything_else_stays_as_it_is(#[case] output: &str) {
         assert_eq!(without_rows(output), output);

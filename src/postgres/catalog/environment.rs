@@ -29,7 +29,8 @@ pub(super) fn kinds() -> Vec<Kind> {
             .only("d.datname=current_database()"),
         Kind::new("setting")
             .identity("CASE WHEN s.setdatabase=0 THEN '*' ELSE (SELECT datname FROM pg_database WHERE oid=s.setdatabase)::text END||' '||CASE WHEN s.setrole=0 THEN '*' ELSE pg_get_userbyid(s.setrole)::text END")
-            .sorted("cfg", "s.setconfig")
+            // Those of an application may be keys: whether they change is seen, not what they are.
+            .sorted("cfg", "ARRAY(SELECT CASE WHEN split_part(c,'=',1) LIKE '%.%' THEN split_part(c,'=',1)||'='||md5(c) ELSE c END FROM unnest(s.setconfig) c)")
             .from("pg_db_role_setting s")
             .only("s.setdatabase=0 OR s.setdatabase=(SELECT oid FROM pg_database WHERE datname=current_database())"),
         Kind::new("role")

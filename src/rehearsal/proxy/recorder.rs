@@ -9,8 +9,8 @@ use crate::rehearsal::transaction::{Note, StatementId};
 use crate::report::{Finding, Statement, StatementOutcome};
 use crate::verdict::Verdict;
 
-/// Statements beyond it are counted, not kept.
-const LIMIT: usize = 10_000;
+/// Statements beyond it are counted, not kept, but for the one of them that failed last.
+pub const KEPT: usize = 10_000;
 
 /// How far a rehearsal is, for people who watch.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +44,7 @@ pub(super) struct Recorder {
     others: u32,
     statements: Vec<Statement>,
     /// Where a statement is kept, and when it began, while it runs.
-    running: BTreeMap<StatementId, (Option<usize>, Instant)>,
+    running: BTreeMap<StatementId, (Place, Instant)>,
     /// The statement that failed last, and where it is kept.
     failed: Option<(StatementId, usize)>,
     omitted: u64,
@@ -52,6 +52,22 @@ pub(super) struct Recorder {
     verdict: Option<(Verdict, String)>,
     commits: u32,
     progress: watch::Sender<Progress>,
+}
+
+/// Where a statement is kept.
+enum Place {
+    At(usize),
+    /// Nowhere, unless it fails.
+    Beyond(Box<Statement>),
+}
+
+impl Place {
+    fn index(&self) -> Option<usize> {
+        match self {
+            Self::At(index) => Some(*index),
+            Self::Beyond(_) => None,
+        }
+    }
 }
 
 /// What a recorder has kept.
@@ -125,29 +141,33 @@ impl Recorder {
                     progress.statements += 1;
                     progress.current = Some((text.clone(), now));
                 });
-                let kept = (self.statements.len() < LIMIT).then(|| {
-                    self.statements.push(Statement {
-                        text,
-                        whole,
-                        sent,
-                        client: client.0.saturating_sub(self.others),
-                        transaction,
-                        revision: None,
-                        violation: None,
-                        micros: 0,
-                        outcome: StatementOutcome::Cut,
-                    });
-                    self.statements.len() - 1
-                });
-                self.omitted += u64::from(kept.is_none());
-                self.running.insert(statement, (kept, now));
+                let begun = Statement {
+                    text,
+                    whole,
+                    sent,
+                    client: client.0.saturating_sub(self.others),
+                    transaction,
+                    revision: None,
+                    violation: None,
+                    micros: 0,
+                    outcome: StatementOutcome::Cut,
+                };
+                let place = if self.statements.len() < KEPT {
+                    self.statements.push(begun);
+                    Place::At(self.statements.len() - 1)
+                } else {
+                    self.omitted += 1;
+                    Place::Beyond(Box::new(begun))
+                };
+                self.running.insert(statement, (place, now));
             }
             Note::Done(id, tag) => self.ended(id, StatementOutcome::Done { tag }),
             Note::Failed(id, error) => {
+                self.keep(id);
                 self.failed = self
                     .running
                     .get(&id)
-                    .and_then(|(kept, _)| *kept)
+                    .and_then(|(place, _)| place.index())
                     .map(|at| (id, at));
                 self.ended(id, StatementOutcome::Error(error));
             }
@@ -165,11 +185,30 @@ impl Recorder {
         }
     }
 
-    fn ended(&mut self, id: StatementId, outcome: StatementOutcome) {
-        let Some((kept, since)) = self.running.remove(&id) else {
+    /// Keeps a statement that failed, wherever it comes: in the place of the last one beyond the
+    /// bound.
+    fn keep(&mut self, id: StatementId) {
+        let Some((place, _)) = self.running.get_mut(&id) else {
             return;
         };
-        if let Some(statement) = kept.and_then(|index| self.statements.get_mut(index)) {
+        if let Place::Beyond(statement) = place {
+            if self.statements.len() == KEPT {
+                self.omitted -= 1;
+            }
+            self.statements.truncate(KEPT);
+            self.statements.push((**statement).clone());
+            *place = Place::At(KEPT);
+        }
+    }
+
+    fn ended(&mut self, id: StatementId, outcome: StatementOutcome) {
+        let Some((place, since)) = self.running.remove(&id) else {
+            return;
+        };
+        if let Some(statement) = place
+            .index()
+            .and_then(|index| self.statements.get_mut(index))
+        {
             if !matches!(statement.outcome, StatementOutcome::Substituted { .. })
                 || matches!(outcome, StatementOutcome::Error(_))
             {
@@ -191,8 +230,11 @@ impl Recorder {
 
     /// Another form is run in a statement's place; its end is still to come.
     fn substituted(&mut self, id: StatementId, by: String) {
-        let kept = self.running.get(&id).and_then(|(kept, _)| *kept);
-        if let Some(statement) = kept.and_then(|index| self.statements.get_mut(index)) {
+        let place = self.running.get(&id).map(|(place, _)| place);
+        if let Some(statement) = place
+            .and_then(Place::index)
+            .and_then(|index| self.statements.get_mut(index))
+        {
             statement.outcome = StatementOutcome::Substituted { by };
         }
     }
@@ -217,5 +259,37 @@ fn say(said: &mut Option<(Verdict, String)>, verdict: Verdict, message: String) 
         .is_none_or(|(old, _)| old.clone().worst(verdict.clone()) != *old);
     if replace {
         *said = Some((verdict, message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::transaction::ClientId;
+    use crate::report::ServerError;
+
+    #[test]
+    fn a_statement_that_fails_is_kept_wherever_it_comes() {
+        let mut recorder = Recorder::new(watch::channel(Progress::default()).0);
+        for statement in 0..KEPT + 5 {
+            recorder.note(Note::Begun {
+                statement,
+                client: ClientId(1),
+                transaction: None,
+                text: statement.to_string(),
+                whole: true,
+                sent: None,
+            });
+            recorder.note(match statement.checked_sub(KEPT) {
+                Some(1 | 3) => Note::Failed(statement, ServerError::default()),
+                _ => Note::Done(statement, "SELECT 1".to_owned()),
+            });
+        }
+        let recorded = recorder.finish();
+        assert_eq!(recorded.statements.len(), KEPT + 1);
+        assert_eq!(recorded.omitted, 4);
+        let last = recorded.statements.last().unwrap();
+        assert_eq!(last.text, (KEPT + 3).to_string());
+        assert!(matches!(last.outcome, StatementOutcome::Error(_)));
     }
 }

@@ -1,9 +1,14 @@
 //! What a statement calls that a rehearsal has to know of, found in its tokens alone.
 //!
-//! A name in front of `(` is taken for a function. That finds too much rather than too little: a
-//! table `setval (…)` in an INSERT would be taken for the function.
+//! A name in front of `(` is taken for a function, unless a key word in front of the name says that
+//! it is a table, an alias or a routine that is only named. Where that is not certain it finds too
+//! much rather than too little.
 
-use super::lexer::{Token, TokenKind};
+use std::borrow::Cow;
+
+use super::lexer::{LexSettings, Token, TokenKind};
+use super::literal::string_value;
+use super::name::unescape;
 
 /// A set of facts about a statement, gathered while it is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +41,7 @@ facts! {
     SERVER_CONTROL = 7,
     /// `pg_stat_reset…`, `pg_stat_statements_reset`.
     STATISTICS_RESET = 8,
-    /// `http…`, `aws_….…`: leaves the database.
+    /// `http…` of pgsql-http and pg_net, `aws_….…`: leaves the database.
     OUTSIDE = 9,
     /// `pg_export_snapshot`.
     EXPORT_SNAPSHOT = 10,
@@ -82,22 +87,33 @@ impl Calls {
     }
 }
 
+/// As many tokens as can matter in front of a `(`: a key word, and `schema . function`, each with
+/// its UESCAPE clause.
+const WINDOW: usize = 8;
+
 /// Gathers [`Calls`] token by token.
 pub(super) struct Scan<'a> {
     text: &'a [u8],
+    settings: LexSettings,
     calls: Calls,
     depth: usize,
-    /// The last three tokens, the latest last: `schema . function` in front of a `(`.
-    last: [Option<Token>; 3],
+    /// The last tokens in a ring, and how many there have been.
+    last: [Option<Token>; WINDOW],
+    taken: usize,
+    /// Between CREATE INDEX and the ON in front of its table.
+    indexes: bool,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(super) fn new(text: &'a [u8], settings: LexSettings) -> Self {
         Self {
             text,
+            settings,
             calls: Calls::default(),
             depth: 0,
-            last: [None; 3],
+            last: [None; WINDOW],
+            taken: 0,
+            indexes: false,
         }
     }
 
@@ -111,7 +127,19 @@ impl<'a> Scan<'a> {
             TokenKind::Word => self.word(token),
             _ => {}
         }
-        self.last = [self.last[1], self.last[2], Some(token)];
+        self.last[self.taken % WINDOW] = Some(token);
+        self.taken += 1;
+    }
+
+    /// The token that came so many before the next one.
+    fn before(&self, back: usize) -> Option<Token> {
+        let index = self.taken.checked_sub(back)?;
+        (back <= WINDOW).then(|| self.last[index % WINDOW])?
+    }
+
+    fn is(&self, token: Token, key: &str) -> bool {
+        token.kind == TokenKind::Word
+            && self.text[token.start..token.end].eq_ignore_ascii_case(key.as_bytes())
     }
 
     pub(super) fn finish(self) -> Calls {
@@ -125,6 +153,11 @@ impl<'a> Scan<'a> {
             4 if self.depth == 0 && is("into") => self.calls.add(Calls::INTO),
             5 if is("merge") => self.calls.add(Calls::DATA_MODIFYING),
             5 if is("share") => self.calls.add(Calls::ROW_LOCK),
+            5 if is("index") => {
+                let before = self.before(1);
+                self.indexes =
+                    before.is_some_and(|it| self.is(it, "create") || self.is(it, "unique"));
+            }
             6 if is("insert") || is("update") || is("delete") => {
                 self.calls.add(Calls::DATA_MODIFYING);
             }
@@ -133,13 +166,18 @@ impl<'a> Scan<'a> {
     }
 
     fn call(&mut self) {
-        let Some(function) = self.last[2].and_then(|token| self.identifier(token)) else {
+        let Some((function, mut back)) = self.identifier(1) else {
             return;
         };
-        let schema = match self.last {
-            [Some(schema), Some(dot), _] if dot.kind == TokenKind::Dot => self.identifier(schema),
-            _ => None,
-        };
+        let mut schema = None;
+        while let Some((qualifier, behind)) = self
+            .before(back)
+            .filter(|token| token.kind == TokenKind::Dot)
+            .and_then(|_| self.identifier(back + 1))
+        {
+            schema.get_or_insert(qualifier);
+            back = behind;
+        }
         let mut lower = [0; 64];
         // No function of interest has a longer name, and the server cuts longer ones.
         let length = function.len().min(lower.len());
@@ -149,32 +187,98 @@ impl<'a> Scan<'a> {
         if schema.is_none() && NO_FUNCTIONS.binary_search(&&*lower).is_ok() {
             return;
         }
+        if self.is_only_named(back) {
+            return;
+        }
         self.calls.add(Calls::FUNCTION);
         self.calls.add(known(lower));
-        if schema.is_some_and(|schema| starts_with(schema, b"aws_")) {
+        if schema.is_some_and(|schema| starts_with(&schema, b"aws_")) {
             self.calls.add(Calls::OUTSIDE);
         }
     }
 
-    /// A word or the inside of a quoted identifier. `U&"…"` with escapes in it could be any name,
-    /// which is as good as a function nobody has heard of.
-    fn identifier(&self, token: Token) -> Option<&'a [u8]> {
+    /// Whether the key word so many tokens before says that the name behind it calls nothing.
+    ///
+    /// ON is not among these words: in a JOIN it stands in front of an expression.
+    fn is_only_named(&mut self, back: usize) -> bool {
+        let Some(word) = self.before(back) else {
+            return false;
+        };
+        if self.indexes {
+            let on = if self.is(word, "only") {
+                self.before(back + 1)
+            } else {
+                Some(word)
+            };
+            if on.is_some_and(|on| self.is(on, "on")) {
+                self.indexes = false;
+                return true;
+            }
+        }
+        word.kind == TokenKind::Word && {
+            let source = &self.text[word.start..word.end];
+            NAMING.iter().any(|key| source.eq_ignore_ascii_case(key))
+        }
+    }
+
+    /// The name that ends so many tokens before, and where what is in front of it is found: a word,
+    /// or the inside of a quoted identifier. `U&"…"` is read with the escape character that the
+    /// UESCAPE behind it names.
+    fn identifier(&self, back: usize) -> Option<(Cow<'a, [u8]>, usize)> {
+        let token = self.before(back)?;
         let source = &self.text[token.start..token.end];
         match token.kind {
-            TokenKind::Word => Some(source),
-            TokenKind::QuotedIdentifier => {
-                let quote = source.iter().position(|byte| *byte == b'"')?;
-                source.get(quote + 1..source.len() - 1)
+            TokenKind::Word => Some((Cow::Borrowed(source), back + 1)),
+            TokenKind::QuotedIdentifier => Some((inside(source, b'\\')?, back + 1)),
+            TokenKind::String(_) => {
+                self.before(back + 1)
+                    .filter(|word| self.is(*word, "uescape"))?;
+                let token = self
+                    .before(back + 2)
+                    .filter(|token| token.kind == TokenKind::QuotedIdentifier)?;
+                let escape = string_value(self.before(back)?, self.text, self.settings)?;
+                let source = &self.text[token.start..token.end];
+                Some((inside(source, *escape.first()?)?, back + 3))
             }
             _ => None,
         }
     }
 }
 
+/// The name in a quoted identifier; `None` if the server refuses it.
+fn inside(source: &[u8], escape: u8) -> Option<Cow<'_, [u8]>> {
+    let quote = source.iter().position(|byte| *byte == b'"')?;
+    let inner = source.get(quote + 1..source.len() - 1)?;
+    if quote > 0 && inner.contains(&escape) {
+        return unescape(inner, escape).map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
 fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
+
+/// Key words behind which a name with a parenthesis is that of a table with its columns, of an alias
+/// or of a routine with the types of its arguments. Either they are reserved, and no expression
+/// follows them, or an expression has an operator or a comma between them and a call.
+const NAMING: &[&[u8]] = &[
+    b"aggregate",
+    b"as",
+    b"copy",
+    b"exists",
+    b"function",
+    b"into",
+    b"of",
+    b"procedure",
+    b"recursive",
+    b"references",
+    b"routine",
+    b"table",
+    b"view",
+    b"with",
+];
 
 /// Key words that stand in front of a parenthesis and call nothing.
 const NO_FUNCTIONS: &[&[u8]] = &[
@@ -259,10 +363,10 @@ fn known(function: &[u8]) -> Calls {
         b"nextval" => Calls::NEXTVAL,
         b"set_config" => Calls::SET_CONFIG,
         b"lo_export" | b"lo_import" => Calls::SERVER_FILE,
-        b"http" => Calls::OUTSIDE,
+        b"http" | b"http_delete" | b"http_get" | b"http_head" | b"http_patch" | b"http_post"
+        | b"http_put" => Calls::OUTSIDE,
         _ if function.starts_with(b"pg_") => known_of_the_server(&function[3..]),
         _ if function.starts_with(b"dblink") => Calls::DBLINK,
-        _ if function.starts_with(b"http_") => Calls::OUTSIDE,
         _ => Calls::default(),
     }
 }

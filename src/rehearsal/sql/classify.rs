@@ -22,7 +22,8 @@ pub fn classify(statement: &Statement<'_>) -> Command {
     command(&mut tokens, statement.calls())
 }
 
-fn command(tokens: &mut Tokens<'_>, calls: Calls) -> Command {
+/// What the statement is that begins at the next token.
+pub(super) fn command(tokens: &mut Tokens<'_>, calls: Calls) -> Command {
     let Some(first) = tokens.peek() else {
         return Command::Empty;
     };

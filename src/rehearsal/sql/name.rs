@@ -155,6 +155,34 @@ pub(super) fn undouble(text: &[u8], quote: u8) -> Vec<u8> {
     out
 }
 
+/// The inside of `U&"…"` (manual, "Identifiers and Key Words"); `None` for an escape that the server
+/// refuses. In UTF-8, whatever the client's encoding: names that are looked for here are ASCII.
+pub(super) fn unescape(inner: &[u8], escape: u8) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(inner.len());
+    let mut at = 0;
+    while let Some(byte) = inner.get(at).copied() {
+        at += 1;
+        if byte != escape {
+            out.push(byte);
+            continue;
+        }
+        if inner.get(at) == Some(&escape) {
+            out.push(escape);
+            at += 1;
+            continue;
+        }
+        let (from, digits) = match inner.get(at) {
+            Some(b'+') => (at + 1, 6),
+            _ => (at, 4),
+        };
+        let text = std::str::from_utf8(inner.get(from..from + digits)?).ok()?;
+        let character = char::from_u32(u32::from_str_radix(text, 16).ok()?)?;
+        out.extend(character.encode_utf8(&mut [0; 4]).bytes());
+        at = from + digits;
+    }
+    Some(undouble(&out, b'"'))
+}
+
 /// Whether a word may not stand where the grammar wants a ColId: the reserved key words and those
 /// that are reserved except for functions and types (manual, appendix "SQL Key Words").
 pub(super) fn is_reserved(word: &[u8]) -> bool {
@@ -290,6 +318,18 @@ mod tests {
     #[case("ÄB", "Äb")]
     fn names_are_folded_as_the_server_folds_them(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(read(text), Some(Name::from(expected)));
+    }
+
+    #[test]
+    fn unicode_escapes_are_read_as_the_server_reads_them() {
+        let read = |text: &str, escape| unescape(text.as_bytes(), escape);
+        assert_eq!(read("setv\\0061l", b'\\').as_deref(), Some(&b"setval"[..]));
+        assert_eq!(
+            read("s!+000065t!!\"\"", b'!').as_deref(),
+            Some(&b"set!\""[..])
+        );
+        assert_eq!(read("a\\00", b'\\'), None);
+        assert_eq!(read("a\\+00zz61", b'\\'), None);
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! credentials: CREATE ROLE … PASSWORD, CREATE SUBSCRIPTION … CONNECTION, OPTIONS of servers and
 //! user mappings. Comments are dropped, since they may say anything.
 
-use super::command::{Command, Object};
+use super::command::{Command, Object, Verb};
 use super::lexer::{Lexer, StringKind, Token, TokenKind};
 use super::literal::dollar_body;
 use super::split::Statement;
+use super::tokens::Tokens;
 
 /// A statement's text for a report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Redacted {
 #[must_use]
 pub fn redact(statement: &Statement<'_>, command: &Command, limit: usize) -> Redacted {
     let mut out = Line::new(limit);
-    put(statement.tokens(), constants(command), &mut out);
+    put(statement.tokens(), constants(statement, command), &mut out);
     out.finish()
 }
 
@@ -40,9 +41,16 @@ enum Constants {
     HideInBody,
 }
 
-fn constants(command: &Command) -> Constants {
+fn constants(statement: &Statement<'_>, command: &Command) -> Constants {
     match command {
         Command::Do => Constants::HideInBody,
+        // Settings of an application may be keys.
+        Command::Ddl(ddl) if ddl.verb == Verb::Alter && ddl.object == Object::Database => {
+            Constants::Hide
+        }
+        Command::Ddl(ddl) if ddl.verb == Verb::Alter && ddl.object == Object::Routine => {
+            Constants::HideStrings
+        }
         Command::Ddl(ddl) => match ddl.object {
             Object::Role | Object::UserMapping | Object::ForeignServer | Object::Subscription => {
                 Constants::HideStrings
@@ -51,6 +59,10 @@ fn constants(command: &Command) -> Constants {
             _ => Constants::Keep,
         },
         Command::CreateTable(table) if table.foreign => Constants::HideStrings,
+        // CREATE TABLE … AS: rows, not a definition.
+        Command::CreateTable(_) if Tokens::new(statement.tokens()).skip_to(&["as"]) => {
+            Constants::Hide
+        }
         Command::Server(_) => Constants::HideStrings,
         Command::CreateTable(_)
         | Command::CreateIndex(_)
@@ -214,6 +226,26 @@ mod tests {
         "create foreign table t (a int) server s options (key ?)"
     )]
     #[case("alter system set x = 'secret'", "alter system set x = ?")]
+    #[case(
+        "create table t as select 'secret', 7",
+        "create table t as select ?, ?"
+    )]
+    #[case(
+        "create temp table t (a) as values ('secret')",
+        "create temp table t (a) as values (?)"
+    )]
+    #[case(
+        "create table t (a int generated always as (b + 1) stored)",
+        "create table t (a int generated always as (b + 1) stored)"
+    )]
+    #[case(
+        "alter database d set app.jwt_secret = 'secret'",
+        "alter database d set app.jwt_secret = ?"
+    )]
+    #[case(
+        "alter function f(int) set app.key = 'secret'",
+        "alter function f(int) set app.key = ?"
+    )]
     #[case(
         "do $$begin insert into t values ('secret'); end$$",
         "do $$ begin insert into t values (?); end $$"

@@ -6,11 +6,11 @@
 //! "Two-Phase Transactions", "Snapshot Synchronization Functions", COPY.
 
 use super::arguments::{Argument, calls_of};
+use super::body::Body;
 use super::calls::Calls;
-use super::command::{Command, Control, CopyEnd, Setting};
-use super::lexer::{Lexer, TokenKind};
-use super::literal::string_value;
-use super::split::{Script, Statement};
+use super::command::{Command, Control, CopyEnd, Ddl, Object, Setting, Verb};
+use super::lexer::TokenKind;
+use super::split::Statement;
 
 /// A statement that is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,24 @@ pub enum SequenceRef {
 /// Why a statement must not be forwarded; `None` if it may.
 #[must_use]
 pub fn refusal(statement: &Statement<'_>, command: &Command) -> Option<Refusal> {
-    by_command(command).or_else(|| by_calls(statement, command))
+    let body = match command {
+        Command::Do => Body::of(statement),
+        _ => Body::default(),
+    };
+    by_command(command)
+        .or_else(|| body.commands.iter().find_map(inside))
+        .or_else(|| by_calls(statement, command, body.calls))
+}
+
+/// The same of a statement in a body: what else no function may run, the server refuses itself.
+fn inside(command: &Command) -> Option<Refusal> {
+    let mut refusal =
+        by_command(command).filter(|it| it.cause == RefusalCause::EffectOutlivesRollback)?;
+    if !refusal.sequences.is_empty() {
+        // Which one it is then, is known when it runs.
+        refusal.sequences = vec![SequenceRef::Unknown];
+    }
+    Some(refusal)
 }
 
 fn by_command(command: &Command) -> Option<Refusal> {
@@ -194,15 +211,37 @@ const GROUPS: &[(Calls, RefusalCause, &str, &str, &str)] = &[
 
 const OUTSIDE_OF_THE_MIGRATION: &str = "Call it outside of the migration.";
 
-fn by_calls(statement: &Statement<'_>, command: &Command) -> Option<Refusal> {
-    let mut calls = statement.calls();
-    let mut inside = Calls::default();
-    if *command == Command::Do {
-        inside = calls_in_strings(statement.tokens(), 3);
-        calls = calls.union(inside);
+/// Whether a command runs the expressions in it. The others name functions, or keep them for later.
+fn runs_expressions(command: &Command) -> bool {
+    match command {
+        Command::Ddl(Ddl { verb, object, .. }) => matches!(
+            (verb, object),
+            (
+                Verb::Alter,
+                Object::Table | Object::ForeignTable | Object::Domain
+            ) | (Verb::Create, Object::MaterializedView | Object::Schema)
+        ),
+        Command::Vacuum | Command::Analyze | Command::Cluster(_) | Command::Truncate => false,
+        Command::DropIndex(_) | Command::Reindex(_) | Command::Lock => false,
+        _ => true,
     }
+}
+
+fn by_calls(statement: &Statement<'_>, command: &Command, inside: Calls) -> Option<Refusal> {
+    if !runs_expressions(command) {
+        return None;
+    }
+    let mut calls = statement.calls().union(inside);
+    // Calls by such a name are found, but not their arguments.
+    let escaped = || {
+        let text = statement.text();
+        statement.tokens().any(|token| {
+            token.kind == TokenKind::QuotedIdentifier && text.get(token.start) != Some(&b'"')
+        })
+    };
     if calls.contains(Calls::EMIT_MESSAGE)
         && !inside.contains(Calls::EMIT_MESSAGE)
+        && !escaped()
         && calls_of(statement.tokens(), "pg_logical_emit_message")
             .iter()
             .all(|arguments| is_true(arguments.first()))
@@ -214,7 +253,7 @@ fn by_calls(statement: &Statement<'_>, command: &Command) -> Option<Refusal> {
         .find(|(group, ..)| calls.contains(*group))
         .copied()?;
     let sequences = match group {
-        Calls::SETVAL if inside.contains(group) => vec![SequenceRef::Unknown],
+        Calls::SETVAL if inside.contains(group) || escaped() => vec![SequenceRef::Unknown],
         Calls::SETVAL => calls_of(statement.tokens(), "setval")
             .into_iter()
             .map(|arguments| match arguments.into_iter().next() {
@@ -244,29 +283,9 @@ fn is_true(argument: Option<&Argument>) -> bool {
     }
 }
 
-/// What the body of a DO block calls, and the strings in it, which may be run by EXECUTE.
-fn calls_in_strings(lexer: Lexer<'_>, depth: usize) -> Calls {
-    let settings = lexer.settings();
-    let text = lexer.text();
-    let mut calls = Calls::default();
-    for token in lexer {
-        if depth > 0
-            && matches!(token.kind, TokenKind::String(_))
-            && let Some(body) = string_value(token, text, settings)
-        {
-            for piece in Script::new(&body, settings).pieces() {
-                calls = calls
-                    .union(piece.calls())
-                    .union(calls_in_strings(piece.tokens(), depth - 1));
-            }
-        }
-    }
-    calls
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{LexSettings, classify};
+    use super::super::{LexSettings, Script, classify};
     use super::*;
     use rstest::rstest;
 
@@ -357,6 +376,37 @@ mod tests {
     #[case("do $$ begin perform setval('s', 1); end $$", "setval")]
     #[case("do 'begin execute $x$ select setval(''s'', 1) $x$; end'", "setval")]
     #[case("explain analyze select setval('s', 1)", "setval")]
+    #[case("select U&\"setv\\0061l\"('s', 1)", "setval")]
+    #[case("select U&\"setv!0061l\" UESCAPE '!' ('s', 1)", "setval")]
+    #[case("select a.U&\"pg_catalog\".setval('s', 1)", "setval")]
+    #[case("select 1 from a join b on setval('s', 1) > 0", "setval")]
+    #[case("alter table t add c bigint default setval('s', 1)", "setval")]
+    #[case("create table t as select setval('s', 1)", "setval")]
+    #[case("create index on t (setval('s', 1))", "setval")]
+    #[case("with a as (select 1) select setval('s', 1)", "setval")]
+    #[case("insert into t (a) values (setval('s', 1))", "setval")]
+    #[case("do $$ begin copy t to program 'x'; end $$", "COPY with PROGRAM")]
+    #[case(
+        "do $$ begin if a then copy t from '/x'; end if; end $$",
+        "COPY with a file of the server"
+    )]
+    #[case(
+        "do $$<<b>> begin alter sequence s restart; end $$",
+        "ALTER SEQUENCE with RESTART"
+    )]
+    #[case(
+        "do $$ begin execute 'copy t to program ''x'''; end $$",
+        "COPY with PROGRAM"
+    )]
+    #[case(
+        "do $$ begin execute format('alter sequence %I restart with %s', a, b); end $$",
+        "ALTER SEQUENCE with RESTART"
+    )]
+    #[case(
+        "do $$ begin execute format('copy %1$I to program %2$L', a, b); end $$",
+        "COPY with PROGRAM"
+    )]
+    #[case("do $$ begin perform U&\"setv\\0061l\"('s', 1); end $$", "setval")]
     #[case("prepare transaction 'x'", "a two-phase transaction")]
     #[case("set transaction snapshot 'x'", "SET TRANSACTION SNAPSHOT")]
     fn effects_that_outlive_a_rollback_are_stopped(#[case] text: &str, #[case] what: &str) {
@@ -375,6 +425,28 @@ mod tests {
     #[case("create index concurrently i on t (a)")]
     #[case("vacuum t")]
     #[case("select pg_advisory_lock(1)")]
+    #[case("create table http_get (id int)")]
+    #[case("create table if not exists aws_costs.dblink (id int references http_get (id))")]
+    #[case("insert into http_get (a) values (1)")]
+    #[case("insert into x.aws_costs.http as dblink (a) values (1)")]
+    #[case("create index on http_get (x)")]
+    #[case("create unique index i on only aws_costs.dblink (x)")]
+    #[case("create trigger t after insert on a execute function f.http_get('u')")]
+    #[case("create trigger t after insert on a execute procedure http_get('u')")]
+    #[case("grant execute on function pg_stat_reset() to r")]
+    #[case("revoke all on function a(int), pg_switch_wal() from public")]
+    #[case("drop function dblink_x(int), dblink_y(int)")]
+    #[case("drop routine if exists dblink_x(int)")]
+    #[case("comment on aggregate dblink_x(int) is 'x'")]
+    #[case("create view v as select setval('s', 1)")]
+    #[case("create function http_get(int) returns int language sql return 1")]
+    #[case("analyze http_get (a)")]
+    #[case("copy http_get (a) from stdin")]
+    #[case("with http_get (a) as (select 1) select 1 from x as dblink (a)")]
+    #[case("select http_status(a), http_requests(a) from http_get")]
+    #[case("do $$ begin create index on http_get (x); end $$")]
+    #[case("do $$ begin raise notice 'copy %', a; alter sequence s owned by none; end $$")]
+    #[case("do $$ begin copy t from stdin; end $$")]
     fn everything_else_goes_on(#[case] text: &str) {
         assert_eq!(of(text), None);
     }
@@ -395,6 +467,14 @@ mod tests {
         assert_eq!(sequences("select setval($1, 1)"), [SequenceRef::Unknown]);
         assert_eq!(
             sequences("do $$begin perform setval('s', 1); end$$"),
+            [SequenceRef::Unknown]
+        );
+        assert_eq!(
+            sequences("select setval('s', 1), U&\"setv\\0061l\"('t', 1)"),
+            [SequenceRef::Unknown]
+        );
+        assert_eq!(
+            sequences("do $$begin alter sequence s restart; end$$"),
             [SequenceRef::Unknown]
         );
         assert_eq!(

@@ -222,7 +222,7 @@ impl<'a> Splitter<'a> {
             calls: Calls::default(),
             reads_settings: false,
         };
-        let mut scan = calls::Scan::new(script);
+        let mut scan = calls::Scan::new(script, self.settings);
         let mut nesting = Nesting::default();
         loop {
             let Some(token) = self.lexer.next() else {

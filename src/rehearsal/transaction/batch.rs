@@ -90,9 +90,13 @@ impl<S: Surroundings> Transaction<S> {
                     return Ok(Next::Over);
                 }
             }
-            Frontend::FunctionCall { .. } => {
+            Frontend::FunctionCall { function, .. } => {
                 self.begin_work(id);
                 self.settle().await?;
+                if !self.upstream.faulted && !self.may_call(id, function).await? {
+                    self.end_unit(id, false).await?;
+                    return Ok(Next::Over);
+                }
                 if !self.upstream.faulted {
                     self.add_to_block(id, FUNCTION);
                     self.forward(frame, Message::Function);

@@ -14,6 +14,9 @@ use crate::verdict::{NotRehearsed, Verdict};
 /// The class of errors that quote values.
 const DATA_EXCEPTION: &str = "22";
 
+/// SQLSTATE of everything but its end in a transaction block that has failed.
+const IN_FAILED_TRANSACTION: &str = "25P02";
+
 /// Tags that only transaction control has.
 const CONTROL_TAGS: [&[u8]; 9] = [
     b"BEGIN",
@@ -315,6 +318,9 @@ impl<S: Surroundings> Transaction<S> {
                 }
             }
         }
+        if failed.is_none() {
+            failed = self.unread(first, &diagnostic);
+        }
         match first.addressee.clone() {
             Addressee::Control(control) => {
                 let message = format!(
@@ -376,6 +382,30 @@ impl<S: Surroundings> Transaction<S> {
         self.upstream.faulted = true;
         self.pass_diagnostic(diagnostic);
         Ok(())
+    }
+
+    /// The statement that the server could not even parse, which so was never executed: it is
+    /// recorded now. In a failed block that is none of the statement's own doing.
+    fn unread(
+        &mut self,
+        first: &Expected,
+        diagnostic: &Diagnostic<'_>,
+    ) -> Option<super::StatementId> {
+        let id = self.current?;
+        if diagnostic.code().as_str() == IN_FAILED_TRANSACTION {
+            return None;
+        }
+        let statement = match (&first.message, &first.addressee) {
+            (Message::Parse(_, Some(statement)), Addressee::Client) => statement.clone(),
+            (_, Addressee::Whole) => {
+                let at = diagnostic.position().unwrap_or_default();
+                let whole = std::mem::take(&mut self.upstream.whole);
+                let begun = whole.iter().rposition(|statement| statement.shift < at);
+                whole.into_iter().nth(begun.unwrap_or_default())?
+            }
+            _ => return None,
+        };
+        Some(self.begin_statement(id, &statement))
     }
 
     /// A Query has no parameters, and says so where one is named. The extended protocol, in which a
@@ -481,6 +511,8 @@ pub(super) fn server_error(diagnostic: &Diagnostic<'_>) -> ServerError {
     ServerError {
         message: if code.starts_with(DATA_EXCEPTION) {
             ServerError::without_value(&message)
+        } else if code == SqlState::SYNTAX_ERROR.as_str() {
+            ServerError::without_constant(&message)
         } else {
             message.into_owned()
         },

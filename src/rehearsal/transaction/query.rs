@@ -38,8 +38,14 @@ impl<S: Surroundings> Transaction<S> {
             many: reading.statements.len() > 1,
             ..self.unit
         };
-        if (self.unit.many || !reading.acceptable) && !self.whole_is_accepted(id, &text).await? {
-            return self.finish_query(id).await;
+        if self.unit.many || !reading.acceptable {
+            let statements = reading.statements.iter().cloned().map(Arc::new);
+            self.upstream.whole = statements.collect();
+            let accepted = self.whole_is_accepted(id, &text).await?;
+            self.upstream.whole.clear();
+            if !accepted {
+                return self.finish_query(id).await;
+            }
         }
         self.run_statements(id, reading).await?;
         self.finish_query(id).await

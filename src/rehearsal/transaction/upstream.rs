@@ -1,8 +1,10 @@
 //! What is known about the upstream session.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::frozen_time::Suspect;
+use super::order::Statement;
 use super::replies::{Replies, StatementId};
 use super::violation::{Retreat, Violated};
 use crate::rehearsal::wire::{Frame, Reassembly};
@@ -38,6 +40,8 @@ pub(super) struct Upstream {
     /// A completion that waits for its implicit commit.
     pub held: Option<(Frame, Option<StatementId>)>,
     pub top_xid: Option<u64>,
+    /// The statements of the string that is being parsed as a whole.
+    pub whole: Vec<Arc<Statement>>,
     /// The whole string was refused for nothing but being several commands.
     pub several: bool,
     /// The statement that a check on its behalf may fail: a COMMIT, a savepoint command.
@@ -102,6 +106,7 @@ impl Upstream {
             faulted: false,
             held: None,
             top_xid,
+            whole: Vec::new(),
             several: false,
             committing: None,
             suspect: None,
