@@ -122,7 +122,10 @@ pub(super) async fn gather(
             migrations
                 .get_opt(name)
                 .await
-                .map_err(read("the Migration"))
+                .map_err(|source| match source {
+                    kube::Error::SerdeError(_) => ControllerError::Unreadable(source),
+                    source => read("the Migration")(source),
+                })
         },
         async { jobs.list(&of_migration).await.map_err(read("its Jobs")) },
         async { pods.list(&of_migration).await.map_err(read("its pods")) },

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,14 +19,14 @@ use crate::api::Migration;
 #[derive(Clone)]
 struct Served {
     metrics: Metrics,
-    store: Store<Migration>,
+    store: Store<PartialObjectMeta<Migration>>,
 }
 
 /// Serves until the task is aborted.
 pub(super) async fn serve(
     address: SocketAddr,
     metrics: Metrics,
-    store: Store<Migration>,
+    store: Store<PartialObjectMeta<Migration>>,
 ) -> Result<JoinHandle<()>, ControllerError> {
     let listener = TcpListener::bind(address)
         .await
