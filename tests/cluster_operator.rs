@@ -319,6 +319,37 @@ fn wait_says_why_there_is_nothing_to_wait_for_and_never_takes_from_helm() {
 }
 
 #[test]
+fn wait_ends_when_its_time_is_over() {
+    let mut shop = Shop::open(Cluster::get(), "late", &present());
+    shop.stop_controller();
+    shop.migrate("orders:v1", &json!({}));
+    let (code, text) = shop.drydock(&["wait", "orders", "--timeout", "1s"]);
+    assert_eq!(code, 10, "{text}");
+    assert!(text.contains("has not looked at"), "{text}");
+}
+
+#[test]
+fn the_metrics_of_a_migration_go_when_it_goes() {
+    let shop = Shop::open(Cluster::get(), "forgotten", &present());
+    shop.migrate("orders:v1", &json!({}));
+    shop.says(15, "Stalled", "True", "SecretNotFound");
+    let of = "migration=\"orders\"";
+    shop.namespace.wait(10, "its metrics", || {
+        shop.metrics().contains(of).then_some(())
+    });
+    shop.namespace.kubectl(&["delete", "migration", "orders"]);
+    shop.namespace.wait(10, "its metrics go", || {
+        (!shop.metrics().contains(of)).then_some(())
+    });
+}
+
+#[test]
+fn the_rules_for_prometheus_pass_their_own_tests() {
+    Cluster::get();
+    alerts::shipped_tests_pass();
+}
+
+#[test]
 fn the_chart_gives_the_controller_no_access_to_secrets() {
     let cluster = Cluster::get();
     let chart = format!("{}/charts/drydock", env!("CARGO_MANIFEST_DIR"));

@@ -85,7 +85,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         events: events::Events::new(client.clone()),
         client: client.clone(),
         own: settings.own,
-        metrics: metrics.clone(),
+        metrics,
         memory: gather::Memory::default(),
         last_seen: last_seen::LastSeen::default(),
     });
@@ -97,7 +97,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .watches(scoped::<Pod>(&client, scope), labelled, of_label)
         .shutdown_on_signal();
     let store = controller.store();
-    let health = http::serve(settings.listen, metrics, store).await?;
+    let health = http::serve(settings.listen, Arc::clone(&context), store).await?;
     let upgrades = scoped::<Pod>(&client, scope);
     let seen = Arc::clone(&context);
     let watch = tokio::spawn(async move { seen.last_seen.follow(upgrades).await });
