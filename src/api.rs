@@ -26,7 +26,7 @@ pub use database::{
     CaSource, CertSource, ConfigMapKey, DatabaseSpec, DatabaseTls, ExposeAs, SecretKey,
     SecretSource,
 };
-pub use digest::{InputDigest, commands_digest, input_digest};
+pub use digest::{InputDigest, commands_digest, input_digest, mark};
 pub use exposure::exposed_credentials;
 pub use file::{FileError, from_yaml};
 pub use fixture::FixtureSpec;
@@ -35,9 +35,9 @@ pub use migration::{
     MigrationSpec, Rerun, UpgradeSpec,
 };
 pub use names::{
-    CATEGORY, DEFAULT_EXPOSED_URL, FIELD_MANAGER, FINALIZER, GATE, LABEL_MIGRATION, LABEL_PHASE,
-    RELEASE_ANNOTATION, RETRY_ANNOTATION, RunPhase, UPGRADE_GATE, WAIT_FIELD_MANAGER, job_name,
-    run_id,
+    ACCEPT_ANNOTATION, CATEGORY, DEFAULT_EXPOSED_URL, FIELD_MANAGER, FINALIZER, GATE,
+    LABEL_MIGRATION, LABEL_PHASE, RELEASE_ANNOTATION, RETRY_ANNOTATION, RunPhase, UPGRADE_GATE,
+    WAIT_FIELD_MANAGER, job_name, run_id,
 };
 pub use quantity::{Bytes, Duration, QuantityError};
 pub use schema::{crd, crd_yaml};

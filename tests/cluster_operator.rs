@@ -77,6 +77,14 @@ fn a_mistaken_migration_is_refused_with_its_place() {
             "spec.dryRun.concurrently.substituteBelow in body should match",
         ),
         (
+            json!({"dryRun": {"budgets": {"blocking": "99999999999999999999h"}}}),
+            "spec.dryRun.budgets.blocking in body should match",
+        ),
+        (
+            json!({"dryRun": {"concurrently": {"substituteBelow": "99999999999Ti"}}}),
+            "spec.dryRun.concurrently.substituteBelow in body should match",
+        ),
+        (
             json!({"upgrade": {"lockTimeout": "-1s"}}),
             "spec.upgrade.lockTimeout in body should match",
         ),
@@ -142,6 +150,33 @@ fn a_mistaken_migration_is_refused_with_its_place() {
         fresh["spec"].get("suspend").is_none(),
         "no default is written into objects"
     );
+}
+
+#[test]
+fn a_migration_that_cannot_be_read_keeps_no_other_one_waiting() {
+    let shop = Shop::open(Cluster::get(), "unreadable", &present());
+    shop.namespace
+        .apply(&migration("broken", "orders:v1", &json!({})));
+    shop.namespace
+        .wait_condition(15, MIGRATION, "broken", "Stalled", "True");
+    // A time that the API server takes, and nothing else can.
+    let released = json!([{"image": "orders:v0", "at": "9999-12-31T23:59:59Z"}]);
+    let patch = json!({"status": {"released": released}}).to_string();
+    shop.namespace.kubectl(&[
+        "patch",
+        "migration",
+        "broken",
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ]);
+    shop.migrate("orders:v1", &json!({}));
+    shop.says(15, "Stalled", "True", "SecretNotFound");
+    let errors = "drydock_reconcile_errors_total{category=\"unreadable\"}";
+    shop.namespace.wait(10, "the metrics tell", || {
+        shop.metrics().contains(errors).then_some(())
+    });
 }
 
 #[test]
@@ -281,6 +316,37 @@ fn wait_says_why_there_is_nothing_to_wait_for_and_never_takes_from_helm() {
     let (code, text) = shop.drydock(&["wait", "--apply", path]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("belongs to a Helm release"), "{text}");
+}
+
+#[test]
+fn wait_ends_when_its_time_is_over() {
+    let mut shop = Shop::open(Cluster::get(), "late", &present());
+    shop.stop_controller();
+    shop.migrate("orders:v1", &json!({}));
+    let (code, text) = shop.drydock(&["wait", "orders", "--timeout", "1s"]);
+    assert_eq!(code, 10, "{text}");
+    assert!(text.contains("has not looked at"), "{text}");
+}
+
+#[test]
+fn the_metrics_of_a_migration_go_when_it_goes() {
+    let shop = Shop::open(Cluster::get(), "forgotten", &present());
+    shop.migrate("orders:v1", &json!({}));
+    shop.says(15, "Stalled", "True", "SecretNotFound");
+    let of = "migration=\"orders\"";
+    shop.namespace.wait(10, "its metrics", || {
+        shop.metrics().contains(of).then_some(())
+    });
+    shop.namespace.kubectl(&["delete", "migration", "orders"]);
+    shop.namespace.wait(10, "its metrics go", || {
+        (!shop.metrics().contains(of)).then_some(())
+    });
+}
+
+#[test]
+fn the_rules_for_prometheus_pass_their_own_tests() {
+    Cluster::get();
+    alerts::shipped_tests_pass();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The CRD's files are what the code generates.
+//! Files that are kept twice are the same, and the CRD's are what the code generates.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -24,4 +24,14 @@ fn the_crd_files_are_as_generated() {
             "{file} is not what `drydock crd` prints: run `UPDATE=1 cargo test --test crd_files`"
         );
     }
+}
+
+#[test]
+fn the_charts_rules_for_prometheus_are_those_for_a_plain_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    assert_eq!(
+        read("charts/drydock/files/prometheus-rules.yaml"),
+        read("deploy/prometheus-rules.yaml")
+    );
 }

@@ -392,6 +392,28 @@ fn a_runner_that_is_stopped_in_a_dry_run_kills_the_command_at_once() {
 }
 
 #[test]
+fn a_dry_run_whose_command_does_not_come_keeps_nobody_from_the_database() {
+    let database = orders();
+    let mut waiting = Pod::dry_run(&database, &sql(NOTE));
+    waiting.run.push_str("-waits");
+    waiting.prepare().expect(0);
+    let sidecar = waiting.sidecar();
+    let witness = waiting.witness();
+    wait(
+        || waiting.path("drydock-results/link.json").exists(),
+        "the sidecar never listened",
+    );
+    let other = Pod::dry_run(&database, &sql(NOTE));
+    other.complete().expect(0);
+    // Its image is there at last.
+    waiting.runner().end().expect(0);
+    let done = witness.end().expect(0);
+    assert_eq!(done.report().verdict, Verdict::Passed, "{done}");
+    sidecar.signal("TERM");
+    sidecar.end().expect(0);
+}
+
+#[test]
 fn a_witness_that_is_stopped_does_not_wait_for_ever() {
     let database = orders();
     let pod = Pod::dry_run(&database, "true");

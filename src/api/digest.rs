@@ -119,6 +119,19 @@ fn without_defaults(mut spec: MigrationSpec) -> MigrationSpec {
     spec
 }
 
+/// The longest text that [`mark`] keeps as it is.
+const LONGEST_MARK: usize = 256;
+
+/// What a status keeps of a text of any length to know it again: the text, or its digest.
+#[must_use]
+pub fn mark(text: &str) -> String {
+    if text.len() <= LONGEST_MARK {
+        text.to_owned()
+    } else {
+        format!("sha256:{}", sha256(&json!(text)))
+    }
+}
+
 fn drop_if<T>(field: &mut Option<T>, is_default: impl FnOnce(&T) -> bool) {
     if field.as_ref().is_some_and(is_default) {
         *field = None;

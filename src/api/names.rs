@@ -23,6 +23,10 @@ pub const LABEL_PHASE: &str = "drydock.dev/phase";
 /// badly.
 pub const RETRY_ANNOTATION: &str = "drydock.dev/retry";
 
+/// The state of the database that a person has accepted, after an upgrade that landed elsewhere than
+/// predicted: its digest, as the Migration's message and the report say it.
+pub const ACCEPT_ANNOTATION: &str = "drydock.dev/accept";
+
 /// Break-glass: the image named here is released without a migration.
 pub const RELEASE_ANNOTATION: &str = "drydock.dev/release";
 

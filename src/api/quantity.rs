@@ -26,9 +26,13 @@ pub struct Duration(time::Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(u64);
 
-pub(super) const DURATION_PATTERN: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+/// What the API server takes. As many digits as can be read: the rest of the system must understand
+/// whatever is stored.
+pub(super) const DURATION_PATTERN: &str =
+    "^([0-9]{1,8}h)?([0-9]{1,8}m)?([0-9]{1,8}s)?([0-9]{1,8}ms)?$";
 const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-pub(super) const BYTES_PATTERN: &str = "^[0-9]+(Ki|Mi|Gi|Ti)?$";
+pub(super) const BYTES_PATTERN: &str =
+    "^([0-9]{1,19}|[0-9]{1,16}Ki|[0-9]{1,13}Mi|[0-9]{1,10}Gi|[0-9]{1,7}Ti)$";
 const BYTES_UNITS: [(&str, u32); 4] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40)];
 
 impl Duration {
@@ -175,9 +179,42 @@ written_as_text!(Bytes, BYTES_PATTERN);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
+
+    /// Texts that a pattern of the schema takes.
+    fn taken(pattern: &str) -> impl Strategy<Value = String> {
+        let inner = pattern.trim_start_matches('^').trim_end_matches('$');
+        proptest::string::string_regex(inner)
+            .unwrap()
+            .prop_filter("minLength and maxLength", |text| {
+                (1..=32).contains(&text.len())
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_duration_the_api_server_takes_can_be_read(text in taken(DURATION_PATTERN)) {
+            prop_assert!(text.parse::<Duration>().is_ok(), "{text}");
+        }
+
+        #[test]
+        fn whatever_size_the_api_server_takes_can_be_read(text in taken(BYTES_PATTERN)) {
+            prop_assert!(text.parse::<Bytes>().is_ok(), "{text}");
+        }
+    }
+
+    #[rstest]
+    #[case("9999999999999999999")]
+    #[case("9999999999999999Ki")]
+    #[case("9999999999999Mi")]
+    #[case("9999999999Gi")]
+    #[case("9999999Ti")]
+    fn the_greatest_size_that_the_api_server_takes_can_be_read(#[case] text: &str) {
+        assert!(text.parse::<Bytes>().is_ok());
+    }
 
     #[rstest]
     #[case("300ms", 300)]

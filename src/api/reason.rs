@@ -16,6 +16,9 @@ pub const RELEASED: &str = "Released";
 pub const ALREADY_RELEASED: &str = "AlreadyReleased";
 /// The image was released by the annotation `drydock.dev/release`, without a migration.
 pub const RELEASED_BY_HAND: &str = "ReleasedByHand";
+/// The upgrade landed elsewhere than predicted, and a person has accepted that state by the annotation
+/// `drydock.dev/accept`.
+pub const ACCEPTED: &str = "Accepted";
 /// The migration had nothing to do; the image was released without an upgrade.
 pub const NOTHING_TO_DO: &str = "NothingToDo";
 /// The witness proved the rollback.
@@ -94,5 +97,34 @@ pub fn exit_code(reason: &str) -> ExitCode {
         UPGRADE_FAILED | UPGRADE_PARTIAL | UPGRADE_UNKNOWN => ExitCode::UpgradeFailed,
         UPGRADE_DIVERGED => ExitCode::UpgradeDiverged,
         _ => ExitCode::Environment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(&[FAILED], 1)]
+    #[case(&[NOT_REHEARSED], 3)]
+    #[case(&[ROLLBACK_NOT_VERIFIED, EVIDENCE_LOST], 4)]
+    #[case(&[BUDGET_EXCEEDED], 5)]
+    #[case(
+        &[
+            ENVIRONMENT, INTERRUPTED, DRY_RUN_LOST, SECRET_NOT_FOUND, CONFIG_MAP_NOT_FOUND,
+            IMAGE_PULL_FAILED, RUN_AS_ROOT, CONTAINER_NOT_STARTED, QUOTA_EXCEEDED, POD_FORBIDDEN,
+            UNSCHEDULABLE, JOB_REFUSED, NAME_TAKEN,
+        ],
+        6
+    )]
+    #[case(&[DRIFT], 7)]
+    #[case(&[UPGRADE_FAILED, UPGRADE_PARTIAL, UPGRADE_UNKNOWN], 8)]
+    #[case(&[UPGRADE_DIVERGED], 9)]
+    fn each_standstill_has_its_exit_code(#[case] reasons: &[&str], #[case] code: u8) {
+        for reason in reasons {
+            assert_eq!(u8::from(exit_code(reason)), code, "{reason}");
+        }
     }
 }

@@ -201,6 +201,9 @@ pub struct Run {
     /// The digest of the state that the upgrade must reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted: Option<String>,
+    /// The digest of the state that the upgrade left, when that is not the predicted one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landed: Option<String>,
     /// The image as the dry run's pod named it after admission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted: Option<String>,

@@ -3,12 +3,12 @@
 //! | container | step | waits for | leaves |
 //! |---|---|---|---|
 //! | init `prepare` | [`prepare`] | | the binary, or the verdict that stops the pod |
-//! | sidecar `rehearsal` or `guard` | [`rehearse`], [`upgrade`] | the runner | state before, record |
+//! | sidecar `rehearsal` or `guard` | [`rehearse`], [`upgrade`] | the runner | a mark that it is there, state before, record |
 //! | `migration` | [`run`] | the sidecar's address | |
 //! | `witness` | [`verify`] | the record | the report, and a mark when a dry run passed |
 //!
-//! The sidecar holds the advisory lock until that mark is there, else until it is signalled, which
-//! happens only after both main containers have ended. When it crashes, the kubelet starts it again while the command may still
+//! The sidecar takes the advisory lock when the runner is there, and holds it until the witness's mark
+//! is there, else until it is signalled, which happens only after both main containers have ended. When it crashes, the kubelet starts it again while the command may still
 //! be running: a marker makes the second start refuse service and leave a record of the crash.
 
 mod prepare;
@@ -107,6 +107,10 @@ impl Folders {
 
     fn started(&self) -> PathBuf {
         self.work.join("started")
+    }
+
+    fn begun(&self) -> PathBuf {
+        self.work.join("begun")
     }
 
     fn passed(&self) -> PathBuf {

@@ -22,6 +22,7 @@ use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -75,14 +76,16 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .await
         .map_err(ControllerError::Connect)?;
     let scope = settings.namespace.as_deref();
-    let migrations = scoped::<Migration>(&client, scope);
+    // Their metadata say when to look. One that cannot be read is then a trouble of its own alone: a
+    // list of whole objects fails for all of them.
+    let migrations = scoped::<PartialObjectMeta<Migration>>(&client, scope);
     until_listed(&migrations).await?;
     let metrics = Metrics::new().map_err(ControllerError::Metrics)?;
     let context = Arc::new(Context {
         events: events::Events::new(client.clone()),
         client: client.clone(),
         own: settings.own,
-        metrics: metrics.clone(),
+        metrics,
         memory: gather::Memory::default(),
         last_seen: last_seen::LastSeen::default(),
     });
@@ -94,7 +97,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .watches(scoped::<Pod>(&client, scope), labelled, of_label)
         .shutdown_on_signal();
     let store = controller.store();
-    let health = http::serve(settings.listen, metrics, store).await?;
+    let health = http::serve(settings.listen, Arc::clone(&context), store).await?;
     let upgrades = scoped::<Pod>(&client, scope);
     let seen = Arc::clone(&context);
     let watch = tokio::spawn(async move { seen.last_seen.follow(upgrades).await });
@@ -113,7 +116,9 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
 }
 
 /// A CRD that was installed together with the controller is served a moment later.
-async fn until_listed(migrations: &Api<Migration>) -> Result<(), ControllerError> {
+async fn until_listed(
+    migrations: &Api<PartialObjectMeta<Migration>>,
+) -> Result<(), ControllerError> {
     let one = ListParams::default().limit(1);
     let mut tries = 0;
     loop {
@@ -137,13 +142,13 @@ where
     }
 }
 
-fn of_label<K: Resource>(object: K) -> Option<ObjectRef<Migration>> {
+fn of_label<K: Resource>(object: K) -> Option<ObjectRef<PartialObjectMeta<Migration>>> {
     let name = object.labels().get(LABEL_MIGRATION)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
 async fn reconcile(
-    trigger: Arc<Migration>,
+    trigger: Arc<PartialObjectMeta<Migration>>,
     context: Arc<Context>,
 ) -> Result<Action, ControllerError> {
     let namespace = trigger.namespace().unwrap_or_default();
@@ -172,7 +177,11 @@ async fn reconcile(
 }
 
 #[allow(clippy::needless_pass_by_value)] // the signature that the runtime calls
-fn on_error(migration: Arc<Migration>, error: &ControllerError, context: Arc<Context>) -> Action {
+fn on_error(
+    migration: Arc<PartialObjectMeta<Migration>>,
+    error: &ControllerError,
+    context: Arc<Context>,
+) -> Action {
     context.metrics.count_error(error.category());
     tracing::warn!(
         namespace = migration.namespace().unwrap_or_default(),
@@ -180,5 +189,10 @@ fn on_error(migration: Arc<Migration>, error: &ControllerError, context: Arc<Con
         error = %error::chain(error),
         "cannot reconcile; trying again"
     );
-    Action::requeue(Duration::from_secs(2))
+    // What cannot be read stays so until somebody changes it, and that is watched.
+    let again = match error {
+        ControllerError::Unreadable(_) => RESYNC,
+        _ => Duration::from_secs(2),
+    };
+    Action::requeue(again)
 }

@@ -14,10 +14,12 @@ mod outcome;
 mod pods;
 mod problem;
 mod release;
+mod retry;
 mod standing;
 mod transition;
 mod unaccepted;
 mod upkeep;
+mod withdraw;
 mod world;
 
 pub use decide::decide;
@@ -25,7 +27,7 @@ pub use effect::{Decision, Effect};
 pub use pods::{RunPod, Step};
 pub use problem::Problem;
 pub use transition::{Severity, Transition, transitions};
-pub use world::{AppPod, Figures, GonePod, KeptMap, ObservedJob, StoredReport, World};
+pub use world::{AppPod, Figures, GonePod, KeptMap, ObservedJob, StoredReport, Unfetched, World};
 
 #[cfg(test)]
 mod model;

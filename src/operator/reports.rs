@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::resources::{ReportError, unpack_report};
+use super::resources::{ReportError, is_owned, unpack_report};
 use crate::api::{LABEL_MIGRATION, Migration};
 use crate::report::{FORMAT_VERSION, Report};
 use crate::verdict::ExitCode;
@@ -110,21 +110,31 @@ pub async fn fetch_reports(namespace: Option<&str>, name: &str) -> Result<Vec<Re
         .map_err(read("its reports"))?
         .items;
     maps.sort_by_key(|map| map.creation_timestamp().map(|time| time.0));
-    let status = migration.status_or_default();
-    let wanted: Vec<&str> = status.run.iter().flat_map(|run| run.job_names()).collect();
-    let of_run: Vec<&ConfigMap> = wanted
-        .iter()
-        .filter_map(|job| maps.iter().find(|map| map.name_any() == *job))
-        .collect();
-    let chosen = if of_run.is_empty() {
-        maps.last().into_iter().collect()
-    } else {
-        of_run
-    };
+    let chosen = choose(&maps, &migration);
     if chosen.is_empty() {
         return Err(FetchError::NoReport(name.to_owned()));
     }
     chosen.into_iter().map(read_report).collect()
+}
+
+/// Of ConfigMaps with the Migration's label, the oldest first. Anybody may put that label on.
+fn choose<'a>(maps: &'a [ConfigMap], migration: &Migration) -> Vec<&'a ConfigMap> {
+    let own: Vec<&ConfigMap> = maps
+        .iter()
+        .filter(|map| is_owned(&map.metadata, migration))
+        .collect();
+    let status = migration.status_or_default();
+    let of_run: Vec<&ConfigMap> = status
+        .run
+        .iter()
+        .flat_map(|run| run.job_names())
+        .filter_map(|job| own.iter().find(|map| map.name_any() == job).copied())
+        .collect();
+    if of_run.is_empty() {
+        own.last().copied().into_iter().collect()
+    } else {
+        of_run
+    }
 }
 
 fn read_report(map: &ConfigMap) -> Result<Report, FetchError> {
@@ -147,4 +157,41 @@ fn read_report(map: &ConfigMap) -> Result<Report, FetchError> {
         });
     }
     serde_json::from_slice(&bytes).map_err(parsing)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::MigrationSpec;
+
+    fn map(name: &str, owner: &str) -> ConfigMap {
+        let owner = json!({"apiVersion": "v1", "kind": "K", "name": "orders", "uid": owner});
+        let metadata = json!({"name": name, "ownerReferences": [owner]});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn only_reports_of_this_very_migration_are_shown() {
+        let mut migration = Migration::new("orders", MigrationSpec::default());
+        migration.metadata.uid = Some("mine".into());
+        let maps = [
+            map("first", "mine"),
+            map("latest", "mine"),
+            map("other", "x"),
+        ];
+        let names = |migration: &Migration| -> Vec<String> {
+            let chosen = choose(&maps, migration);
+            chosen.into_iter().map(ResourceExt::name_any).collect()
+        };
+        assert_eq!(names(&migration), ["latest"]);
+        let run = json!({"run": {
+            "inputDigest": "0", "image": "i", "commands": "c", "attempt": 1,
+            "started": "1970-01-01T00:00:00Z",
+            "dryRun": {"name": "first"}, "upgrade": {"name": "other"},
+        }});
+        migration.status = serde_json::from_value(run).unwrap();
+        assert_eq!(names(&migration), ["first"]);
+    }
 }

@@ -42,6 +42,13 @@ fn owner(migration: &Migration) -> OwnerReference {
     }
 }
 
+/// Whether this very Migration owns the object, not one of that name that was deleted.
+#[must_use]
+pub fn is_owned(object: &ObjectMeta, migration: &Migration) -> bool {
+    let mut owners = object.owner_references.iter().flatten();
+    owners.any(|owner| Some(&owner.uid) == migration.metadata.uid.as_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::batch::v1::Job;
@@ -83,6 +90,7 @@ mod tests {
             evidence: None,
             before: None,
             predicted: None,
+            landed: None,
             admitted: None,
             image_id: Some("registry.example/orders@sha256:11".into()),
         };

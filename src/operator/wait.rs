@@ -128,14 +128,25 @@ impl WaitError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
+            // The caller's mistake only where the API server says that it is.
+            Self::Apply { source, .. } => match code(source) {
+                Some(400 | 403 | 404 | 409 | 422) => ExitCode::Usage,
+                _ => ExitCode::Environment,
+            },
             Self::Connect(_) | Self::Read { .. } | Self::Deleted { .. } => ExitCode::Environment,
             Self::Yaml(_)
             | Self::NotOneMigration(_)
             | Self::NoName
             | Self::Owned { .. }
-            | Self::Apply { .. }
             | Self::Missing { .. } => ExitCode::Usage,
         }
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
     }
 }
 
@@ -175,16 +186,31 @@ pub async fn wait(
 
     let mut last = format!("the controller has not looked at the Migration {name} yet");
     let told = &mut last;
+    let mut trouble = None;
+    let interrupted = &mut trouble;
     let watching = async {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut changes = Box::pin(watcher(api.clone(), config).default_backoff());
         let mut seen = false;
-        // The stream retries by itself; an error of one try only makes it wait longer.
         loop {
             let event = match changes.try_next().await {
                 Ok(Some(event)) => event,
-                Ok(None) | Err(_) => continue,
+                Ok(None) => continue,
+                Err(error) => match refused(error) {
+                    Ok(source) => {
+                        return Err(WaitError::Read {
+                            name: name.clone(),
+                            source,
+                        });
+                    }
+                    // The stream retries by itself, and waits longer each time.
+                    Err(error) => {
+                        *interrupted = Some(error.to_string());
+                        continue;
+                    }
+                },
             };
+            *interrupted = None;
             let migration = match event {
                 watcher::Event::Apply(migration) | watcher::Event::InitApply(migration) => {
                     seen = true;
@@ -211,7 +237,28 @@ pub async fn wait(
     };
     match tokio::time::timeout(request.timeout, watching).await {
         Ok(result) => result,
-        Err(_) => Ok(Waited::TimedOut { message: last }),
+        Err(_) => Ok(Waited::TimedOut {
+            message: match trouble {
+                Some(why) => format!("{last}; by now it cannot be seen: {why}"),
+                None => last,
+            },
+        }),
+    }
+}
+
+/// The API server's word that this watch is not for us: waiting longer does not help.
+fn refused(error: watcher::Error) -> Result<kube::Error, watcher::Error> {
+    let is_final = |code| [401, 403].contains(&code);
+    match error {
+        watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source)
+            if code(&source).is_some_and(is_final) =>
+        {
+            Ok(source)
+        }
+        watcher::Error::WatchError(status) if is_final(status.code) => Ok(kube::Error::Api(status)),
+        other => Err(other),
     }
 }
 

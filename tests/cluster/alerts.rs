@@ -3,6 +3,7 @@
 // A file of two test programs.
 #![allow(unreachable_pub)]
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
@@ -42,9 +43,25 @@ pub fn dry_run_alert_fires(metrics: &str, namespace: &str, reason: &str) {
     });
     let file = tempfile::NamedTempFile::with_suffix(".json").expect("a file");
     std::fs::write(file.path(), test.to_string()).expect("a file");
-    let output = Command::new(format!("{root}/tests/lab/lab"))
+    promtool(file.path());
+}
+
+/// The tests that are shipped with the rules.
+///
+/// # Panics
+/// When one fails.
+#[allow(dead_code)] // in one of the two programs
+pub fn shipped_tests_pass() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    promtool(Path::new(&format!(
+        "{root}/deploy/prometheus-rules.test.yaml"
+    )));
+}
+
+fn promtool(tests: &Path) {
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/lab"))
         .args(["promtool", "test", "rules"])
-        .arg(file.path())
+        .arg(tests)
         .output()
         .expect("promtool");
     assert!(

@@ -28,7 +28,8 @@ const LINK_PORT: u16 = 6544;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the witness's mark is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long the runner may take to appear: its image may still have to be pulled.
+/// How long the runner of an upgrade may take to appear: its image may still have to be pulled. That
+/// of a dry run is waited for until somebody mends what keeps it, or gives the dry run up.
 const RUNNER_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The sidecar of a dry run. Returns when it is signalled.
@@ -88,12 +89,12 @@ async fn attempt(
     mut door: Door,
     held: &mut Option<Lease>,
 ) -> Result<Record, Said> {
+    // Before the database is held: a runner that never comes must not keep others from it.
+    let runner = door.runner(phase, console).await?;
+    files::write(&pod.folders.begun(), b"")?;
     let lease = match Lease::take(&pod.target, &pod.run.id, PATIENCE).await {
         Ok(lease) => held.insert(lease),
-        Err(said) => {
-            door.refuse(&said).await;
-            return Err(said);
-        }
+        Err(said) => return Err(refuse(runner, said).await),
     };
     let keep = |before: &Before| Ok(files::write_json(&pod.folders.before(), before)?);
     match phase {
@@ -105,7 +106,7 @@ async fn attempt(
                 secret: pod.target.password.as_ref(),
                 console,
             };
-            let audience = Audience::Command(door.runner(console).await?);
+            let audience = Audience::Command(runner);
             let address = free(REHEARSAL_PORT).await;
             let (_, record) = stage.rehearse(lease, address, audience, keep).await?;
             Ok(Record::DryRun(Box::new(record)))
@@ -113,10 +114,7 @@ async fn attempt(
         Phase::Upgrade => {
             let (report, digest) = match evidence(pod) {
                 Ok(found) => found,
-                Err(said) => {
-                    door.refuse(&said).await;
-                    return Err(said);
-                }
+                Err(said) => return Err(refuse(runner, said).await),
             };
             let proof = report
                 .witness
@@ -128,8 +126,7 @@ async fn attempt(
                     Verdict::Environment(Environment::Configuration),
                     "the stored report is not one of a dry run that passed; rehearse again",
                 );
-                door.refuse(&said).await;
-                return Err(said);
+                return Err(refuse(runner, said).await);
             };
             let upgrading = Upgrading {
                 plan: &pod.plan,
@@ -140,11 +137,16 @@ async fn attempt(
                 verified,
                 rehearsed_on: report.database.as_ref(),
             };
-            let runner = door.runner(console).await?;
             let (_, record) = upgrading.upgrade(lease, predicted, runner, keep).await?;
             Ok(Record::Upgrade(Box::new(record)))
         }
     }
+}
+
+/// Lets the runner end well, so that the witness's verdict is the only one.
+async fn refuse(runner: Sidecar, said: Said) -> Said {
+    Command::nothing(runner, &said.message).await;
+    said
 }
 
 /// Where the runner comes in.
@@ -179,35 +181,31 @@ impl Door {
         })
     }
 
-    async fn runner(&mut self, console: &Console) -> Result<Sidecar, Said> {
+    async fn runner(&mut self, phase: Phase, console: &Console) -> Result<Sidecar, Said> {
         let lost = |why: &str| {
             Said::new(
                 Verdict::Environment(Environment::CommandNotStarted),
                 format!("the migration's container never asked for its command: {why}"),
             )
         };
+        let late = async {
+            match phase {
+                Phase::DryRun => std::future::pending().await,
+                Phase::Upgrade => tokio::time::sleep(RUNNER_PATIENCE).await,
+            }
+        };
         tokio::select! {
-            joined = tokio::time::timeout(RUNNER_PATIENCE, &mut self.waiting) => match joined {
-                Ok(Ok(Ok(sidecar))) => Ok(sidecar),
-                Ok(Ok(Err(error))) => Err(lost(&chain(&error))),
+            joined = &mut self.waiting => match joined {
+                Ok(Ok(sidecar)) => Ok(sidecar),
                 Ok(Err(error)) => Err(lost(&chain(&error))),
-                Err(_) => Err(lost("it did not start in time")),
+                Err(error) => Err(lost(&chain(&error))),
             },
+            () = late => Err(lost("it did not start in time")),
             () = console.stopped() => Err(Said::new(
                 Verdict::Interrupted,
                 "the pod was stopped before the command started",
             )),
         }
-    }
-
-    /// Lets the runner end well, so that the witness's verdict is the only one.
-    async fn refuse(self, said: &Said) {
-        let message = said.message.clone();
-        tokio::spawn(async move {
-            if let Ok(Ok(sidecar)) = self.waiting.await {
-                Command::nothing(sidecar, &message).await;
-            }
-        });
     }
 }
 

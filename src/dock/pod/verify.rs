@@ -18,7 +18,8 @@ use crate::report::{Phase, Report, Summary};
 use crate::verdict::{Environment, UpgradeFailure, Verdict};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Beyond the budget of the run itself: time to pull an image, to roll back, to write the record.
+/// Beyond the budget of the run itself: time to wait for the database, to roll back, to write the
+/// record.
 const ALLOWANCE: Duration = Duration::from_secs(900);
 /// How long a pod that is being stopped may take to end a dry run: the runner kills the command at
 /// once, and the report must be out before the pod's grace period is over.
@@ -68,8 +69,19 @@ async fn wait(pod: &Pod, phase: Phase, console: &Console) -> Result<Record, Said
         // A real migration may take as long as it takes.
         Phase::Upgrade => None,
     };
+    let left = async {
+        // The time counts from when the command could begin: its image may have to be mended first.
+        if patience.is_some() {
+            let begun = pod.folders.begun();
+            tokio::select! {
+                _ = appears(&begun, None) => {}
+                _ = appears(&path, None) => {}
+            }
+        }
+        appears(&path, patience).await
+    };
     tokio::select! {
-        found = appears(&path, patience) => if !found {
+        found = left => if !found {
             return Err(Said::new(
                 Verdict::RollbackNotVerified,
                 "the sidecar left no record; nothing is known about the rehearsal",

@@ -146,14 +146,10 @@ async fn perform(
             pod, uid, index, ..
         } => remove_gate(context, world, pod, uid, *index, UPGRADE_GATE).await,
         Effect::DeleteJob { name, uid } => {
-            let params = DeleteParams::background().preconditions(Preconditions {
-                uid: Some(uid.clone()),
-                resource_version: None,
-            });
-            done(
-                "a superseded Job",
-                api::<Job>(context, world).delete(name, &params).await,
-            )
+            delete_job(context, world, name, uid, DeleteParams::background()).await
+        }
+        Effect::WithdrawUpgrade { job, uid } => {
+            delete_job(context, world, job, uid, DeleteParams::foreground()).await
         }
         Effect::StoreReport { job, pod, summary } => {
             match store_report(context, world, job, pod, summary).await {
@@ -182,6 +178,21 @@ async fn perform(
             remove_gate(context, world, pod, uid, *index, GATE).await
         }
     }
+}
+
+async fn delete_job(
+    context: &Context,
+    world: &World,
+    name: &str,
+    uid: &str,
+    params: DeleteParams,
+) -> Result<Acted, ControllerError> {
+    let params = params.preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    });
+    let deleted = api::<Job>(context, world).delete(name, &params).await;
+    done("a superseded Job", deleted)
 }
 
 async fn set_finalizer(

@@ -37,6 +37,9 @@ pub enum ControllerError {
         #[source]
         source: kube::Error,
     },
+    /// The Migration is there, but is none that this version understands.
+    #[error("the Migration is not one that this controller can read")]
+    Unreadable(#[source] kube::Error),
     /// Something could not be written.
     #[error("cannot write {what}")]
     Write {
@@ -57,6 +60,7 @@ impl ControllerError {
         match self {
             Self::Connect(_) | Self::List(_) | Self::Metrics(_) | Self::Listen { .. } => "start",
             Self::Read { .. } => "read",
+            Self::Unreadable(_) => "unreadable",
             Self::Write { .. } => "write",
             Self::Report(_) => "report",
         }

@@ -9,12 +9,7 @@ use serde::de::DeserializeOwned;
 use super::ControllerError;
 use crate::api::{LABEL_MIGRATION, Migration, reason};
 use crate::operator::pipeline::Problem;
-
-/// Whether this very Migration owns the object, not one of that name that was deleted.
-pub(super) fn is_owned(object: &ObjectMeta, migration: &Migration) -> bool {
-    let mut owners = object.owner_references.iter().flatten();
-    owners.any(|owner| Some(&owner.uid) == migration.metadata.uid.as_ref())
-}
+use crate::operator::resources::is_owned;
 
 /// Who has the name under which an object could not be created; `None` when it is the Migration's
 /// own object, or gone again.

@@ -12,15 +12,26 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::foreign::is_owned;
 use super::{Context, ControllerError};
 use crate::api::{LABEL_MIGRATION, Migration, Run};
-use crate::operator::pipeline::{AppPod, KeptMap, ObservedJob, Problem, StoredReport, World};
-use crate::operator::resources::unpack_report;
+use crate::operator::pipeline::{
+    AppPod, KeptMap, ObservedJob, Problem, StoredReport, Unfetched, World,
+};
+use crate::operator::resources::{is_owned, unpack_report};
 
 /// A pod that takes longer than this to be created, or to leave its first containers waiting, has a
 /// reason that stands in its events.
 const SLOW: SignedDuration = SignedDuration::from_millis(1500);
+
+/// The events of a pod that has a node, and whose containers wait without saying for what.
+const HINDERED: &[&str] = &[
+    "FailedAttachVolume",
+    "FailedCreatePodContainer",
+    "FailedCreatePodSandBox",
+    "FailedMapVolume",
+    "FailedMount",
+    "NetworkNotReady",
+];
 
 /// What the controller remembers between two looks. Forgetting it (a restart) costs time only.
 #[derive(Debug, Default)]
@@ -32,7 +43,7 @@ type Key = (String, String);
 
 #[derive(Debug, Clone, Default)]
 struct Failures {
-    unfetched: BTreeMap<String, (u32, String)>,
+    unfetched: BTreeMap<String, Unfetched>,
     refused: BTreeMap<String, Problem>,
     taken: BTreeMap<String, Problem>,
 }
@@ -45,8 +56,11 @@ impl Memory {
     pub(super) fn could_not_fetch(&self, world: &World, job: &str, why: String) {
         let mut failures = self.lock();
         let entry = failures.entry(key(world)).or_default();
-        let tries = entry.unfetched.get(job).map_or(0, |(tries, _)| *tries);
-        entry.unfetched.insert(job.to_owned(), (tries + 1, why));
+        let tries = 1 + entry.unfetched.get(job).map_or(0, |failed| failed.tries);
+        let last = Timestamp::now();
+        entry
+            .unfetched
+            .insert(job.to_owned(), Unfetched { tries, why, last });
     }
 
     pub(super) fn was_refused(&self, world: &World, job: &str, why: Problem) {
@@ -81,6 +95,12 @@ impl Memory {
         entry.refused.retain(|job, _| of_run(job));
         entry.taken.retain(|job, _| of_run(job));
         entry.clone()
+    }
+
+    /// Forgets the Migrations that do not exist any more.
+    pub(super) fn keep_only(&self, exists: impl Fn(&str, &str) -> bool) {
+        self.lock()
+            .retain(|(namespace, name), _| exists(namespace, name));
     }
 
     #[cfg(test)]
@@ -122,7 +142,10 @@ pub(super) async fn gather(
             migrations
                 .get_opt(name)
                 .await
-                .map_err(read("the Migration"))
+                .map_err(|source| match source {
+                    kube::Error::SerdeError(_) => ControllerError::Unreadable(source),
+                    source => read("the Migration")(source),
+                })
         },
         async { jobs.list(&of_migration).await.map_err(read("its Jobs")) },
         async { pods.list(&of_migration).await.map_err(read("its pods")) },
@@ -215,11 +238,11 @@ async fn events_of(
     job: &ObservedJob,
 ) -> Result<Option<Problem>, ControllerError> {
     let events = Api::<Event>::namespaced(context.client.clone(), namespace);
-    let (kind, name, reason) = match &job.pod {
-        None => ("Job", &job.name, "FailedCreate"),
-        Some(pod) => ("Pod", &pod.name, "FailedMount"),
+    let (kind, name, reasons) = match &job.pod {
+        None => ("Job", &job.name, &["FailedCreate"][..]),
+        Some(pod) => ("Pod", &pod.name, HINDERED),
     };
-    let fields = format!("involvedObject.kind={kind},involvedObject.name={name},reason={reason}");
+    let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
     let found = events
         .list(&ListParams::default().fields(&fields))
         .await
@@ -230,11 +253,15 @@ async fn events_of(
     let latest = found
         .items
         .into_iter()
+        .filter(|event| {
+            let reason = event.reason.as_deref().unwrap_or_default();
+            reasons.contains(&reason)
+        })
         .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
     Ok(latest
         .and_then(|event| event.message)
         .map(|message| match &job.pod {
             None => Problem::of_failed_create(&message),
-            Some(_) => Problem::of_failed_mount(&message),
+            Some(_) => Problem::of_silent_pod(&message),
         }))
 }

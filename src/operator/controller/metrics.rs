@@ -1,11 +1,13 @@
 //! What Prometheus sees. The series of a Migration go when it goes.
 
+use std::collections::BTreeSet;
+
 use kube::ResourceExt;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::api::{MigrationStatus, Run, RunPhase, condition, is_true};
+use crate::api::{MigrationStatus, Past, PastPhase, Run, RunPhase, condition, is_true, job_name};
 use crate::operator::pipeline::{Figures, World};
 
 /// All metrics. Cloning shares them.
@@ -126,25 +128,31 @@ impl Metrics {
     /// Counts what ended between two statuses.
     pub(super) fn count(&self, world: &World, old: &MigrationStatus, new: &MigrationStatus) {
         let (namespace, name) = names(world);
-        let Some(run) = &new.run else { return };
-        for (phase, counter, duration) in [
-            (RunPhase::DryRun, &self.dry_runs, &self.dry_run_duration),
-            (RunPhase::Upgrade, &self.upgrades, &self.upgrade_duration),
-        ] {
-            let before = old.run.as_ref().and_then(|run| run.outcome(phase));
-            if let Some(outcome) = run.outcome(phase)
-                && before != Some(outcome)
-            {
-                counter
-                    .with_label_values(&[&namespace, &name, &outcome.reason])
-                    .inc();
-                if let Some(took) = figures(world, run, phase).duration {
-                    duration
-                        .with_label_values(&[&namespace, &name])
-                        .observe(took.as_secs_f64());
-                }
+        // From the history: the run may be another one by now.
+        let known = |past: &Past| {
+            let end = |past: &Past| (past.attempt, past.phase, past.reason.clone());
+            let mut earlier = old.history.iter();
+            earlier.any(|one| one.input_digest == past.input_digest && end(one) == end(past))
+        };
+        for past in new.history.iter().filter(|past| !known(past)) {
+            let (phase, counter, duration) = match past.phase {
+                PastPhase::DryRun => (RunPhase::DryRun, &self.dry_runs, &self.dry_run_duration),
+                PastPhase::Upgrade => (RunPhase::Upgrade, &self.upgrades, &self.upgrade_duration),
+            };
+            counter
+                .with_label_values(&[&namespace, &name, &past.reason])
+                .inc();
+            let job = job_name(&name, phase, &past.input_digest, past.attempt);
+            if let Some(took) = world.reports.get(&job).and_then(|of| of.figures.duration) {
+                duration
+                    .with_label_values(&[&namespace, &name])
+                    .observe(took.as_secs_f64());
             }
         }
+        let run = new.run.as_ref();
+        let Some(run) = run.filter(|run| run.image == world.migration.spec.image) else {
+            return;
+        };
         let open = |status: &MigrationStatus| is_true(status.condition(condition::GATE_OPEN));
         if open(new) && !open(old) {
             let took = world.now.duration_since(run.started).as_secs_f64();
@@ -218,6 +226,25 @@ impl Metrics {
         }
     }
 
+    /// Forgets the Migrations that do not exist any more.
+    pub(super) fn keep_only(&self, exists: impl Fn(&str, &str) -> bool) {
+        let mut shown = BTreeSet::new();
+        for family in self.registry.gather() {
+            for metric in family.get_metric() {
+                if let [namespace, name] = OBJECT.map(|label| value(metric, label))
+                    && !name.is_empty()
+                {
+                    shown.insert((namespace, name));
+                }
+            }
+        }
+        for (namespace, name) in shown {
+            if !exists(&namespace, &name) {
+                self.forget(&namespace, &name);
+            }
+        }
+    }
+
     fn drop_conditions(&self, namespace: &str, name: &str, but: &[Vec<String>]) {
         for labels in series(&self.condition, namespace, name) {
             if !but.contains(&labels) {
@@ -250,6 +277,15 @@ fn names(world: &World) -> (String, String) {
     )
 }
 
+fn value(metric: &prometheus::proto::Metric, label: &str) -> String {
+    metric
+        .get_label()
+        .iter()
+        .find(|pair| pair.name() == label)
+        .map(|pair| pair.value().to_owned())
+        .unwrap_or_default()
+}
+
 /// The label values, in the order of registration, of all series of one Migration.
 fn series(
     vector: &impl prometheus::core::Collector,
@@ -264,16 +300,8 @@ fn series(
     let mut found = Vec::new();
     for family in vector.collect() {
         for metric in family.get_metric() {
-            let value = |label: &str| {
-                metric
-                    .get_label()
-                    .iter()
-                    .find(|pair| pair.name() == label)
-                    .map(|pair| pair.value().to_owned())
-                    .unwrap_or_default()
-            };
-            if value("namespace") == namespace && value("migration") == name {
-                found.push(order.iter().map(|label| value(label)).collect());
+            if value(metric, "namespace") == namespace && value(metric, "migration") == name {
+                found.push(order.iter().map(|label| value(metric, label)).collect());
             }
         }
     }

@@ -17,9 +17,16 @@ use crate::verdict::{Environment, RollbackProof, Verdict, Verified};
 /// How often a report is asked for before it counts as lost.
 const FETCHES: u32 = 6;
 
+/// How long after the first failure it is asked for again; twice as long after each further one. A
+/// kubelet that is being restarted answers again by then.
+const FETCH_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
 /// How long a pod may have a problem before we call it a standstill: a Secret that is applied
 /// together with the Migration is there by then.
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The same for a pod without a node: one that a cluster autoscaler makes is there by then.
+const NODE_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// How often is tried again what the API server refuses. It says nothing when it would not any more.
 pub(super) const SLOWLY: Duration = Duration::from_secs(10);
@@ -187,7 +194,7 @@ fn look(
             next.wake(Duration::from_secs(2));
             Looked::Going(None)
         }
-        Progress::Silent(why) if pod.was_stopped_before_the_command() => {
+        Progress::Silent(why) if pod.went_before_it_began() => {
             Looked::Over(not_started(world, phase, &why))
         }
         Progress::Silent(why) => Looked::Over(lost(world, phase, &why)),
@@ -204,6 +211,10 @@ fn gone(
     record: &JobRecord,
     why: &str,
 ) -> Looked {
+    // No pod of an upgrade is started before its UID is on record.
+    if phase == RunPhase::Upgrade && record.pod.is_none() {
+        return Looked::Over(not_started(world, phase, why));
+    }
     let Some(gone) = last_seen(world, record) else {
         return Looked::Over(lost(world, phase, why));
     };
@@ -216,9 +227,7 @@ fn gone(
             next.wake(Duration::from_secs(1));
             Looked::Going(None)
         }
-        _ if pod.gate.is_some() || pod.was_stopped_before_the_command() => {
-            Looked::Over(not_started(world, phase, why))
-        }
+        _ if gone.pod.went_before_it_began() => Looked::Over(not_started(world, phase, why)),
         _ => Looked::Over(lost(world, phase, why)),
     }
 }
@@ -251,9 +260,14 @@ fn obstacle(
 ) -> Option<Obstacle> {
     let problem = problem?;
     let lasted = world.now.duration_since(since);
-    let lasting = lasted >= GRACE;
+    let grace = if problem.reason == reason::UNSCHEDULABLE {
+        NODE_GRACE
+    } else {
+        GRACE
+    };
+    let lasting = lasted >= grace;
     if !lasting {
-        next.wake(Duration::try_from(GRACE - lasted).unwrap_or(Duration::from_secs(1)));
+        next.wake(Duration::try_from(grace - lasted).unwrap_or(Duration::from_secs(1)));
     }
     Some(Obstacle { problem, lasting })
 }
@@ -271,7 +285,13 @@ fn witnessed(
         return Looked::Over(evidence_lost(world, phase, summary, &why));
     }
     // An attempt that may be repeated must be known to be over.
-    if phase == RunPhase::Upgrade && summary.verdict != Verdict::Passed && !pod.command_is_over() {
+    let not_begun = matches!(summary.verdict, Verdict::Environment(_) | Verdict::Drift)
+        && pod.is_over_without_the_command();
+    if phase == RunPhase::Upgrade
+        && summary.verdict != Verdict::Passed
+        && !pod.command_is_over()
+        && !not_begun
+    {
         if pod.finished {
             return Looked::Over(lost(
                 world,
@@ -308,10 +328,10 @@ fn witnessed(
                 lasting: true,
             }));
         }
-        Kept::NotYet(tries) => {
-            next.effects.push(store());
-            if tries > 0 {
-                next.wake(Duration::from_millis(250 << tries.min(4)));
+        Kept::NotYet(wait) => {
+            match wait {
+                Some(wait) => next.wake(wait),
+                None => next.effects.push(store()),
             }
             return Looked::Going(None);
         }
@@ -341,6 +361,9 @@ fn witnessed(
                     run.image
                 );
             }
+            if outcome.reason == reason::UPGRADE_DIVERGED {
+                run.landed = summary.predicted.as_ref().map(ToString::to_string);
+            }
         }
     }
     Looked::Over(outcome)
@@ -358,7 +381,8 @@ fn same_image(one: &str, other: &str) -> bool {
 
 enum Kept<'a> {
     Yes(&'a StoredReport),
-    NotYet(u32),
+    /// It is to be fetched, after that time.
+    NotYet(Option<Duration>),
     Taken(Problem),
     Never(String),
 }
@@ -370,10 +394,14 @@ fn kept<'a>(world: &'a World, job: &str, summary: &Summary) -> Kept<'a> {
         }
         Some(_) => Kept::Never("the report that is kept under this name is another one".to_owned()),
         None => match (world.taken.get(job), world.unfetched.get(job)) {
-            (_, Some((tries, why))) if *tries >= FETCHES => Kept::Never(why.clone()),
+            (_, Some(failed)) if failed.tries >= FETCHES => Kept::Never(failed.why.clone()),
             (Some(problem), _) => Kept::Taken(problem.clone()),
-            (None, Some((tries, _))) => Kept::NotYet(*tries),
-            (None, None) => Kept::NotYet(0),
+            (None, Some(failed)) => {
+                let pause = FETCH_PAUSE * 2_i32.pow(failed.tries.saturating_sub(1).min(FETCHES));
+                let left = pause - world.now.duration_since(failed.last);
+                Kept::NotYet(Duration::try_from(left).ok().filter(|left| !left.is_zero()))
+            }
+            (None, None) => Kept::NotYet(None),
         },
     }
 }

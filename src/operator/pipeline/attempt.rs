@@ -45,6 +45,7 @@ fn rehearse(
         evidence: None,
         before: None,
         predicted: None,
+        landed: None,
         admitted: None,
         image_id: None,
         input_digest: input,
@@ -89,7 +90,7 @@ pub(super) fn busy(world: &World, next: &mut Next, phase: RunPhase, outcome: Out
         return Standing::Suspended;
     }
     let times = next.status.run.as_ref().map_or(0, |run| run.busy);
-    let pause = Duration::from_secs(2 << times.min(4));
+    let pause = Duration::from_secs(2 << times.min(6));
     let waited = Duration::try_from(world.now.duration_since(outcome.at)).unwrap_or_default();
     if waited < pause {
         next.wake(pause.saturating_sub(waited));
@@ -145,6 +146,7 @@ pub(super) fn upgrade_again(world: &World, next: &mut Next) -> Standing {
         if let Some(run) = &mut next.status.run {
             run.attempt = attempt.max(1 + run.attempt);
             run.upgrade = None;
+            run.landed = None;
         }
     }
     passed(world, next)

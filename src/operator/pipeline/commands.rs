@@ -1,7 +1,7 @@
 //! The commands that a message ends with.
 
 use super::world::World;
-use crate::api::{Outcome, RELEASE_ANNOTATION, RETRY_ANNOTATION};
+use crate::api::{ACCEPT_ANNOTATION, Outcome, RELEASE_ANNOTATION, RETRY_ANNOTATION};
 
 /// The commands that a message ends with.
 pub(super) struct Commands {
@@ -40,6 +40,17 @@ impl Commands {
             "kubectl --namespace {} annotate --overwrite migration {} {RELEASE_ANNOTATION}={image}",
             self.namespace, self.name
         )
+    }
+
+    pub(super) fn accept(&self, state: &str) -> String {
+        format!(
+            "kubectl --namespace {} annotate --overwrite migration {} {ACCEPT_ANNOTATION}={state}",
+            self.namespace, self.name
+        )
+    }
+
+    pub(super) fn job(&self, job: &str) -> String {
+        format!("kubectl --namespace {} describe job {job}", self.namespace)
     }
 
     pub(super) fn pods(&self, job: &str) -> String {

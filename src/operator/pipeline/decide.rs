@@ -9,12 +9,11 @@ use super::effect::{Decision, Effect};
 use super::history;
 use super::release::{self, Grounds, is_released};
 use super::standing::{self, Standing};
-use super::unaccepted::{found_nothing_to_do, not_accepted, remember};
+use super::unaccepted::{accept, found_nothing_to_do, is_accepted, not_accepted, remember};
 use super::upkeep::{self, has_finalizer};
 use super::world::World;
-use crate::api::{
-    JobRecord, Outcome, RETRY_ANNOTATION, RunPhase, commands_digest, input_digest, job_name, reason,
-};
+use super::{retry, withdraw};
+use crate::api::{JobRecord, Outcome, RunPhase, commands_digest, input_digest, job_name, reason};
 use crate::verdict::Verified;
 
 /// How often a run is rehearsed again because the database changed before its upgrade.
@@ -50,6 +49,9 @@ pub fn decide(world: &World) -> Decision {
 /// A Migration that goes away waits for the end of its upgrade.
 fn leave(world: &World, next: &mut Next) -> Standing {
     let stage = look(world, next);
+    if let Some(stage) = &stage {
+        withdraw::withdraw(world, next, stage);
+    }
     match stage {
         Some(Stage::Going(RunPhase::Upgrade, obstacle)) => Standing::Upgrading {
             obstacle,
@@ -78,7 +80,7 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
     let spec = &world.migration.spec;
     let input = input_digest(spec);
     let commands = commands_digest(spec);
-    let retry = take_retry(world, next);
+    let known = retry::upgrade_has_ended(next);
     let stage = look(world, next);
     let same = next
         .status
@@ -86,9 +88,16 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
         .as_ref()
         .is_some_and(|run| run.input_digest == input);
 
+    let retry = stage
+        .as_ref()
+        .is_some_and(|stage| retry::hear(world, next, stage, same, known));
+
     // An upgrade comes to its end, whatever the specification says by now.
     match &stage {
-        Some(Stage::Going(RunPhase::Upgrade, obstacle)) => {
+        Some(stage @ Stage::Going(RunPhase::Upgrade, obstacle)) => {
+            if !same && !spec.suspend {
+                withdraw::withdraw(world, next, stage);
+            }
             return Standing::Upgrading {
                 obstacle: obstacle.clone(),
                 superseded: !same,
@@ -111,6 +120,12 @@ fn proceed(world: &World, next: &mut Next) -> Standing {
                 return evidence_lost(world, next, RunPhase::Upgrade, &why);
             }
             next.status.unaccepted = None;
+        }
+        Some(Stage::Ended(RunPhase::Upgrade, outcome))
+            if same && is_accepted(world, next, outcome) =>
+        {
+            next.status.unaccepted = None;
+            accept(world, next);
         }
         Some(Stage::Ended(RunPhase::Upgrade, outcome))
             if landed_elsewhere(outcome) || is_in_doubt(&outcome.reason) =>
@@ -156,7 +171,7 @@ fn go_on(world: &World, next: &mut Next, stage: Stage, retry: bool) -> Standing 
             obstacle,
             superseded: false,
         },
-        Stage::Passed if retry && !suspended && not_accepted(next).is_some() => {
+        Stage::Passed if retry && !suspended && not_accepted(world, next).is_some() => {
             again(world, next, Again::Asked)
         }
         Stage::Passed => passed(world, next),
@@ -193,7 +208,7 @@ pub(super) fn passed(world: &World, next: &mut Next) -> Standing {
     if world.migration.spec.suspend {
         return Standing::Suspended;
     }
-    if let Some(unaccepted) = not_accepted(next) {
+    if let Some(unaccepted) = not_accepted(world, next) {
         return Standing::NotAccepted(unaccepted);
     }
     if found_nothing_to_do(&run) {
@@ -291,6 +306,11 @@ fn released(world: &World, next: &mut Next, same: bool, stage: Option<&Stage>) -
     });
     match stage {
         Some(Stage::Upgraded) if same => Standing::Released(reason::UPGRADED),
+        Some(Stage::Ended(RunPhase::Upgrade, outcome))
+            if same && is_accepted(world, next, outcome) =>
+        {
+            Standing::Released(reason::ACCEPTED)
+        }
         Some(Stage::Passed) if same && nothing_to_do => Standing::Released(reason::NOTHING_TO_DO),
         _ => {
             // What ran last did not release this image, and says nothing about it.
@@ -352,25 +372,6 @@ fn evidence_lost(world: &World, next: &mut Next, phase: RunPhase, why: &str) -> 
             superseded: false,
         },
     }
-}
-
-/// Whether a person asks for another attempt. A value counts once, also when nothing could be
-/// retried at the time.
-fn take_retry(world: &World, next: &mut Next) -> bool {
-    let asked = world
-        .migration
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(RETRY_ANNOTATION))
-        .filter(|value| !value.is_empty());
-    let new = asked.is_some()
-        && asked != next.status.handled_retry.as_ref()
-        && !world.migration.spec.suspend;
-    if new {
-        next.status.handled_retry = asked.cloned();
-    }
-    new
 }
 
 /// How far the run has come. What has ended goes down in the history at once: the same decision may

@@ -31,11 +31,20 @@ pub enum Effect {
         /// The dry run that passed.
         evidence: Verified,
     },
-    /// End a dry run that nobody waits for any more, or an upgrade that was never started.
+    /// End a dry run that nobody waits for any more, or an upgrade that is known not to have been
+    /// started.
     DeleteJob {
         /// Its name.
         name: String,
         /// Its UID: another Job of that name is left alone.
+        uid: String,
+    },
+    /// End an upgrade whose pod cannot begin. Nothing is concluded from that: how it ended is read
+    /// from the pod when it is gone, so the Job stays until then.
+    WithdrawUpgrade {
+        /// The Job.
+        job: String,
+        /// Its UID.
         uid: String,
     },
     /// Fetch the report that the witness announced, check it and keep it.

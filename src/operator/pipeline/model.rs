@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     AppPod, Decision, Effect, Figures, GonePod, KeptMap, ObservedJob, Problem, RunPod, Step,
-    StoredReport, World, decide,
+    StoredReport, Unfetched, World, decide,
 };
 use crate::api::{
     FINALIZER, LABEL_PHASE, Migration, MigrationStatus, RETRY_ANNOTATION, RunPhase, condition,
@@ -31,6 +31,10 @@ pub(super) enum Going {
     Dies,
     /// The pod cannot start.
     CannotStart,
+    /// The command's image cannot be pulled, and the witness says this.
+    IsNotBegun(Verdict),
+    /// It cannot start, but it begins when it is asked to go, and vanishes while the command runs.
+    BeginsLate,
     /// The pod vanishes while the command runs.
     Vanishes,
     /// The pod ends like that and is deleted before the controller looks; a watch saw it.
@@ -54,7 +58,7 @@ pub(super) struct Cluster {
     taken: BTreeMap<String, Problem>,
     /// ConfigMaps with the Migration's label that somebody else made.
     pub(super) others_maps: Vec<KeptMap>,
-    unfetched: BTreeMap<String, (u32, String)>,
+    unfetched: BTreeMap<String, Unfetched>,
     /// What the next dry runs and upgrades do; a pass when nothing is said.
     pub(super) dry_runs: VecDeque<Going>,
     pub(super) upgrades: VecDeque<Going>,
@@ -74,6 +78,9 @@ pub(super) struct Cluster {
 
 pub(super) const V1: &str = "registry.example/orders:v1";
 pub(super) const V2: &str = "registry.example/orders:v2";
+
+/// How far from its state an upgrade that diverges takes the database.
+const ELSEWHERE: u32 = 1000;
 
 /// How long the command always runs.
 pub(super) const IN_DRY_RUN: Duration = Duration::from_millis(1200);
@@ -206,7 +213,9 @@ impl Cluster {
             let before = self.jobs.clone();
             self.kubelet();
             self.sleep(2);
-            let waits = decide(&self.world()).requeue.is_some() && !self.is_refused();
+            let decision = decide(&self.world());
+            let goes_on = decision.requeue.is_some() || !decision.effects.is_empty();
+            let waits = goes_on && !self.is_refused();
             if before == self.jobs && !waits {
                 break;
             }
@@ -343,15 +352,30 @@ impl Cluster {
                 assert!(
                     job.is_none_or(|job| job.phase == Some(RunPhase::DryRun)
                         || !self.upgrades_started.contains(&job.name)
-                        || job.pod.as_ref().is_some_and(|pod| pod.gate.is_some())),
-                    "a pod of an upgrade that was started is never deleted"
+                        || job.pod.as_ref().is_some_and(|pod| pod.gate.is_some()
+                            || pod.was_stopped_before_the_command()
+                            || pod.is_over_without_the_command())),
+                    "a pod of an upgrade whose command may run is never deleted"
                 );
                 self.jobs.retain(|job| job.uid != uid);
             }
+            Effect::WithdrawUpgrade { uid, .. } => {
+                let asked = self.jobs.iter_mut().find(|job| job.uid == uid);
+                if let Some(job) = asked {
+                    let begun = job.pod.as_ref().is_some_and(|pod| !pod.waits_for_prepare());
+                    assert!(!begun, "an upgrade that has begun is never taken back");
+                    job.deleting = true;
+                }
+            }
             Effect::StoreReport { job, summary, .. } => {
                 if let Some(Going::Mute | Going::EndsUnseen(_)) = self.goings.get(&job) {
-                    let entry = self.unfetched.entry(job).or_insert((0, String::new()));
-                    *entry = (entry.0 + 1, "no answer from the node".into());
+                    let tries = 1 + self.unfetched.get(&job).map_or(0, |failed| failed.tries);
+                    let failed = Unfetched {
+                        tries,
+                        why: "no answer from the node".into(),
+                        last: self.now,
+                    };
+                    self.unfetched.insert(job, failed);
                     return;
                 }
                 if let Some(why) = &self.refuse_reports {
@@ -432,6 +456,19 @@ impl Cluster {
             if job.failed || job.complete {
                 continue;
             }
+            // It is gone before it began, or it began in between and goes as it ends.
+            let late = self.goings.get(&job.name) == Some(&Going::BeginsLate);
+            if job.deleting && !late {
+                let pod = job.pod.take();
+                self.gone = pod.map(|mut pod| {
+                    // As the kubelet writes it.
+                    pod.prepare = Step::Lost;
+                    pod.finished = true;
+                    GonePod { pod, last: true }
+                });
+                job.failed = true;
+                continue;
+            }
             let Some(phase) = job.phase else { continue };
             let going = self.goings[&job.name].clone();
             let Some(pod) = &mut job.pod else {
@@ -441,11 +478,24 @@ impl Cluster {
             if pod.gate.is_some() {
                 continue;
             }
-            if going == Going::CannotStart {
+            if going == Going::CannotStart || going == Going::BeginsLate && !job.deleting {
                 pod.prepare = Step::Waiting {
                     reason: "CreateContainerConfigError".into(),
                     message: "secret \"orders-db\" not found".into(),
                 };
+                continue;
+            }
+            if let Going::IsNotBegun(verdict) = &going {
+                let summary = summary(&job.name, run.as_ref(), phase, verdict, false, self.state);
+                pod.prepare = Step::Ended {
+                    code: 0,
+                    message: String::new(),
+                };
+                pod.migration = Step::Waiting {
+                    reason: "ImagePullBackOff".into(),
+                    message: "not found".into(),
+                };
+                pod.witness = ended(&summary);
                 continue;
             }
             if going == Going::Dies {
@@ -469,6 +519,7 @@ impl Cluster {
                     code: 0,
                     message: String::new(),
                 };
+                pod.sidecar = Step::Running;
                 pod.migration = Step::Running;
                 pod.witness = Step::Running;
                 if phase == RunPhase::Upgrade {
@@ -476,7 +527,7 @@ impl Cluster {
                 }
                 continue;
             }
-            if going == Going::Vanishes {
+            if going == Going::Vanishes || going == Going::BeginsLate {
                 // Nobody tells whether the command still runs.
                 job.pod = None;
                 job.failed = true;
@@ -510,7 +561,7 @@ impl Cluster {
             if phase == RunPhase::Upgrade {
                 self.state += match verdict {
                     Verdict::Passed => 1,
-                    Verdict::UpgradeDiverged => 1000,
+                    Verdict::UpgradeDiverged => ELSEWHERE,
                     _ => 0,
                 };
             }
@@ -541,6 +592,8 @@ fn new_pod(job: &ObservedJob, now: Timestamp) -> RunPod {
         created: now,
         gone_by: None,
         finished: false,
+        bound: true,
+        disrupted: false,
         unschedulable: None,
         sidecars: Vec::new(),
         prepare: Step::Unseen,
@@ -588,7 +641,11 @@ fn summary(
         }),
         nothing_to_do,
         before: digest(state),
-        predicted: digest(if nothing_to_do { state } else { state + 1 }),
+        predicted: digest(match verdict {
+            _ if nothing_to_do => state,
+            Verdict::UpgradeDiverged => state + ELSEWHERE,
+            _ => state + 1,
+        }),
         digest: EvidenceDigest::new(format!("sha256:{job}")),
         bytes: 1,
         message: format!("about {verdict:?}"),

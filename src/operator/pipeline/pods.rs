@@ -49,6 +49,11 @@ pub struct RunPod {
     pub gone_by: Option<Timestamp>,
     /// Whether it has ended.
     pub finished: bool,
+    /// Whether a node was chosen for it. On no node nothing of it has run.
+    pub bound: bool,
+    /// Whether it was taken away for the sake of something else: an eviction, a lost node. What it
+    /// says of its containers is then not its kubelet's last word.
+    pub disrupted: bool,
     /// Why it cannot be scheduled.
     pub unschedulable: Option<String>,
     /// Init containers before `prepare` and beside it, that came from the template.
@@ -113,6 +118,11 @@ impl RunPod {
                 .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             gone_by: of.metadata.deletion_timestamp.as_ref().map(|t| t.0),
             finished: matches!(phase, Some("Succeeded" | "Failed")),
+            bound: spec.is_some_and(|s| s.node_name.is_some()),
+            disrupted: status
+                .iter()
+                .flat_map(|s| s.conditions.iter().flatten())
+                .any(|c| c.type_ == "DisruptionTarget" && c.status == "True"),
             unschedulable: status
                 .iter()
                 .flat_map(|s| s.conditions.iter().flatten())
@@ -162,6 +172,34 @@ impl RunPod {
         )
     }
 
+    /// Whether `prepare` was not seen to begin, and so nothing after it.
+    #[must_use]
+    pub fn waits_for_prepare(&self) -> bool {
+        self.prepare.waits()
+    }
+
+    /// Of a pod that is over or gone: whether it is certain that its command was not started. A
+    /// kubelet that lets a pod go says of each container how it ended, and of those behind the one at
+    /// which it stopped that they wait. The command begins behind the sidecar. A pod that was taken
+    /// away by force may have gone on behind what was seen of it.
+    #[must_use]
+    pub fn went_before_it_began(&self) -> bool {
+        self.gate.is_some()
+            || self.was_stopped_before_the_command()
+            || [&self.sidecar, &self.migration]
+                .into_iter()
+                .all(Step::waits)
+                && (!self.bound || self.finished && !self.disrupted)
+    }
+
+    /// Whether the witness has spoken while the command's container has not begun. The sidecar gives
+    /// no order to start behind its record, so whatever becomes of that container runs nothing, and
+    /// the pod may wait for it for ever.
+    #[must_use]
+    pub fn is_over_without_the_command(&self) -> bool {
+        matches!(self.witness, Step::Ended { .. }) && self.migration.waits()
+    }
+
     /// Whether it has not come to its first container and its containers do not say why: then only
     /// its events may.
     #[must_use]
@@ -169,8 +207,16 @@ impl RunPod {
         !self.finished
             && self.gate.is_none()
             && self.unschedulable.is_none()
-            && matches!(&self.prepare, Step::Unseen | Step::Waiting { .. })
+            && self.waits_for_prepare()
             && self.problem().is_none()
+    }
+
+    /// The summary that `prepare` or the witness left, whoever spoke.
+    pub(super) fn summary(&self) -> Option<Summary> {
+        match self.progress() {
+            Progress::Refused(summary) | Progress::Witnessed(summary) => Some(summary),
+            _ => None,
+        }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -216,6 +262,10 @@ impl RunPod {
 }
 
 impl Step {
+    fn waits(&self) -> bool {
+        matches!(self, Self::Unseen | Self::Waiting { .. })
+    }
+
     fn read(status: Option<&ContainerStatus>) -> Self {
         let Some(state) = status.and_then(|s| s.state.as_ref()) else {
             return Self::Unseen;

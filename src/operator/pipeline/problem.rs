@@ -57,9 +57,10 @@ impl Problem {
         }
     }
 
-    /// From the event of a pod whose volumes cannot be mounted (reason `FailedMount`).
+    /// From the event of a pod whose containers cannot be begun with: its volumes, its sandbox or its
+    /// network are not there.
     #[must_use]
-    pub fn of_failed_mount(message: &str) -> Self {
+    pub fn of_silent_pod(message: &str) -> Self {
         Self {
             reason: reason_of(message),
             message: message.to_owned(),

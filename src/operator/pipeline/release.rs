@@ -14,6 +14,8 @@ pub(super) enum Grounds<'a> {
     Migrated(&'a Run, Verified),
     /// Its pods already ran when the Migration was created.
     Adopted,
+    /// A person accepted the state that its upgrade left.
+    Accepted(&'a Run),
     /// A person said so in the annotation `drydock.dev/release`.
     ByHand,
 }
@@ -27,19 +29,24 @@ pub(super) fn release(
     grounds: &Grounds<'_>,
     now: Timestamp,
 ) {
+    let ran = |run: &Run| Released {
+        image: image.to_owned(),
+        admitted: run.admitted.clone().filter(|admitted| admitted != image),
+        digest: run
+            .image_id
+            .as_deref()
+            .and_then(gate::digest)
+            .map(str::to_owned),
+        commands: Some(run.commands.clone()),
+        evidence: None,
+        at: now,
+    };
     let entry = match grounds {
         Grounds::Migrated(run, verified) => Released {
-            image: image.to_owned(),
-            admitted: run.admitted.clone().filter(|admitted| admitted != image),
-            digest: run
-                .image_id
-                .as_deref()
-                .and_then(gate::digest)
-                .map(str::to_owned),
-            commands: Some(run.commands.clone()),
             evidence: Some(verified.evidence().clone()),
-            at: now,
+            ..ran(run)
         },
+        Grounds::Accepted(run) => ran(run),
         Grounds::Adopted | Grounds::ByHand => Released {
             image: image.to_owned(),
             admitted: None,

@@ -6,10 +6,11 @@ use super::advance::Obstacle;
 use super::attempt::is_in_doubt;
 use super::commands::Commands;
 use super::problem::Problem;
+use super::release::is_released;
 use super::world::World;
 use crate::api::{
-    MigrationStatus, Outcome, Phase, Run, RunPhase, Unaccepted, condition, exposed_credentials,
-    reason,
+    MigrationStatus, Outcome, Phase, Run, RunPhase, Unaccepted, commands_digest, condition,
+    exposed_credentials, reason,
 };
 
 /// How a Migration stands.
@@ -64,6 +65,11 @@ pub(super) fn write(status: &mut MigrationStatus, world: &World, standing: &Stan
     status.observed_generation = world.migration.metadata.generation.unwrap_or_default();
     status.phase = Some(words.phase);
     let run = status.run.clone();
+    let spec = &world.migration.spec;
+    // Whatever else is going on, an upgrade of another image, say.
+    let open = words.ready
+        || world.migration.metadata.deletion_timestamp.is_none()
+            && is_released(status, &spec.image, &commands_digest(spec));
     let mut conditions = Conditions {
         world,
         old: std::mem::take(&mut status.conditions),
@@ -91,13 +97,13 @@ pub(super) fn write(status: &mut MigrationStatus, world: &World, standing: &Stan
     conditions.set(condition::UPGRADED, state, &why, &message);
     conditions.set(
         condition::GATE_OPEN,
-        truth(words.ready),
-        if words.ready {
+        truth(open),
+        if open {
             reason::RELEASED
         } else {
             &words.reason
         },
-        &if words.ready {
+        &if open {
             format!("pods of {} start", world.migration.spec.image)
         } else {
             format!("pods of {} wait", world.migration.spec.image)
@@ -237,7 +243,7 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
             stalled: true,
             reason: outcome.reason.clone(),
             message: format!(
-                "{}: {}; {}{}",
+                "{}: {}; {}{}{}",
                 with_cause(outcome),
                 sentence(&outcome.message),
                 if *superseded {
@@ -245,7 +251,14 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
                 } else {
                     String::new()
                 },
-                see.next(outcome)
+                see.next(outcome),
+                match run.and_then(|run| run.landed.as_ref()) {
+                    Some(state) if !*superseded => format!(
+                        "; to release {image} as it is, accept the state that the upgrade left: {}",
+                        see.accept(state)
+                    ),
+                    _ => String::new(),
+                }
             ),
             ..base
         },
@@ -254,7 +267,7 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
             stalled: true,
             reason: unaccepted.reason.clone(),
             message: format!(
-                "{}: nothing is pending for {image}, but {} {}: {}; if the database is right for {image}, release it by hand: {}",
+                "{}: nothing is pending for {image}, but {} {}: {}; if the database is right for {image}, {}release it by hand: {}",
                 unaccepted.reason,
                 if is_in_doubt(&unaccepted.reason) {
                     "it is not shown that the database is where it should be after the upgrade to"
@@ -263,6 +276,10 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
                 },
                 unaccepted.image,
                 sentence(&unaccepted.message),
+                match run.and_then(|run| run.before.as_ref()) {
+                    Some(state) => format!("accept its state: {}; or ", see.accept(state)),
+                    None => String::new(),
+                },
                 see.release(image)
             ),
             ..base
@@ -306,6 +323,11 @@ fn words(world: &World, run: Option<&Run>, standing: &Standing) -> Words {
                     "{image} has nothing to migrate, its pods start; the report: {}",
                     see.report
                 ),
+                reason::ACCEPTED => format!(
+                    "the upgrade to {image} landed elsewhere than predicted, and a person has \
+                     accepted that state; its pods start; the report: {}",
+                    see.report
+                ),
                 reason::RELEASED_BY_HAND => {
                     format!("{image} was released by hand, without a migration")
                 }
@@ -333,18 +355,23 @@ fn hindered(
         reconciling: !obstacle.lasting,
         stalled: obstacle.lasting,
         reason: obstacle.problem.reason.to_owned(),
-        message: if obstacle.problem.reason == reason::NAME_TAKEN {
-            format!(
+        message: match obstacle.problem.reason {
+            reason::NAME_TAKEN => format!(
                 "the report of the Job {job} cannot be kept: {}; it is tried again every 10 seconds; to see the Migration: {}",
                 sentence(&obstacle.problem.message),
                 see.describe
-            )
-        } else {
-            format!(
+            ),
+            // There is no pod to look at.
+            reason::QUOTA_EXCEEDED | reason::POD_FORBIDDEN => format!(
+                "the Job {job} cannot make its pod: {}; it goes on by itself once this is mended; to see the Job: {}",
+                sentence(&obstacle.problem.message),
+                see.job(job)
+            ),
+            _ => format!(
                 "the pod of the Job {job} cannot start: {}; it goes on by itself once this is mended; to see the pod: {}",
                 sentence(&obstacle.problem.message),
                 see.pods(job)
-            )
+            ),
         },
         ..base
     }
@@ -401,6 +428,7 @@ fn upgraded(
         let message = match *why {
             reason::UPGRADED => "the database is in the state that was rehearsed",
             reason::NOTHING_TO_DO => "there was nothing to upgrade",
+            reason::ACCEPTED => "the database is in a state that a person has accepted",
             _ => "no upgrade was run",
         };
         let state = if *why == reason::RELEASED_BY_HAND {

@@ -6,8 +6,8 @@ use rstest::rstest;
 use super::model::{Cluster, Going, V1, V2};
 use super::{GonePod, KeptMap, Problem, decide, transitions};
 use crate::api::{
-    MigrationStatus, Past, PastPhase, Phase, RELEASE_ANNOTATION, RunPhase, condition, job_name,
-    reason,
+    ACCEPT_ANNOTATION, MigrationStatus, Past, PastPhase, Phase, RELEASE_ANNOTATION,
+    RETRY_ANNOTATION, RunPhase, condition, job_name, reason,
 };
 use crate::verdict::{Budget, Environment, NotRehearsed, UpgradeFailure, Verdict};
 
@@ -445,14 +445,248 @@ fn a_busy_database_is_tried_again_by_itself_and_an_upgrade_keeps_its_evidence() 
     assert_eq!(
         job_names(&cluster),
         [
-            "orders-dryrun 1",
-            "orders-dryrun 2",
+            // Attempts that found the database busy leave nothing.
             "orders-dryrun 3",
-            "orders-upgrade 3",
             "orders-upgrade 4"
         ]
     );
     assert_eq!(released(&cluster), [V1]);
+}
+
+/// The upgrade's Job is there, and its pod was asked to begin.
+fn upgrade_that_cannot_begin(going: Going) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.upgrades.push_back(going);
+    while cluster.reason() != reason::SECRET_NOT_FOUND {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    cluster.sleep(5);
+    cluster.settle();
+    assert!(cluster.is(condition::STALLED));
+    assert_eq!(cluster.upgrades_started.len(), 1);
+    cluster
+}
+
+#[test]
+fn an_upgrade_that_cannot_begin_gives_way_to_a_retry_to_another_image_and_to_the_migrations_end() {
+    let mut cluster = upgrade_that_cannot_begin(Going::CannotStart);
+    cluster.retry();
+    cluster.run();
+    assert_eq!(cluster.upgrades_started.len(), 2);
+    assert_eq!(cluster.reason(), reason::UPGRADED);
+    assert_eq!(released(&cluster), [V1]);
+
+    let mut cluster = upgrade_that_cannot_begin(Going::CannotStart);
+    cluster.edit_image(V2);
+    cluster.run();
+    assert_eq!(released(&cluster), [V2]);
+
+    let mut cluster = upgrade_that_cannot_begin(Going::CannotStart);
+    cluster.delete();
+    cluster.settle();
+    assert!(cluster.has_finalizer());
+    cluster.kubelet();
+    cluster.settle();
+    assert!(!cluster.has_finalizer());
+}
+
+#[test]
+fn an_upgrade_that_begins_as_it_is_taken_back_is_unknown_and_is_not_retried_unseen() {
+    let mut cluster = upgrade_that_cannot_begin(Going::BeginsLate);
+    cluster.retry();
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_UNKNOWN);
+    cluster.edit_image(V2);
+    cluster.run();
+    assert_eq!(cluster.upgrades_started.len(), 1);
+    assert!(cluster.has_finalizer());
+}
+
+#[test]
+fn an_upgrade_that_runs_or_was_taken_away_by_force_is_never_taken_back() {
+    let mut cluster = upgrade_that_cannot_begin(Going::CannotStart);
+    cluster.edit_image(V2);
+    cluster.settle();
+    // Its node does not answer, and somebody removes the pod: it may have begun behind that.
+    let job = cluster.jobs.last_mut().unwrap();
+    let pod = job.pod.take().unwrap();
+    for (finished, disrupted) in [(false, false), (true, true)] {
+        let pod = super::RunPod {
+            finished,
+            disrupted,
+            ..pod.clone()
+        };
+        cluster.gone = Some(GonePod { pod, last: true });
+        let status = decide(&cluster.world()).status;
+        let run = status.run.unwrap();
+        let outcome = run.outcome(RunPhase::Upgrade).unwrap();
+        assert_eq!(outcome.reason, reason::UPGRADE_UNKNOWN);
+    }
+}
+
+#[rstest]
+#[case(Environment::CommandNotStarted)]
+#[case(Environment::Busy)]
+fn an_upgrade_whose_command_was_never_begun_ends_with_its_witness(#[case] cause: Environment) {
+    let mut cluster = Cluster::new();
+    let verdict = Verdict::Environment(cause);
+    cluster.upgrades.push_back(Going::IsNotBegun(verdict));
+    while !cluster
+        .status()
+        .history
+        .iter()
+        .any(|past| past.phase == PastPhase::Upgrade && past.reason == reason::ENVIRONMENT)
+    {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    cluster.settle();
+    assert_eq!(
+        job_names(&cluster),
+        ["orders-dryrun 1"],
+        "the pod would wait for ever"
+    );
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_report_is_asked_for_again_after_longer_and_longer_pauses() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::Mute);
+    let start = cluster.now;
+    let mut asked = Vec::new();
+    while cluster.reason() != reason::EVIDENCE_LOST {
+        let effects = decide(&cluster.world()).effects;
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, super::Effect::StoreReport { .. }))
+        {
+            asked.push(cluster.now.duration_since(start).as_secs());
+        }
+        cluster.settle();
+        cluster.kubelet();
+        cluster.sleep(1);
+    }
+    let pauses: Vec<i64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [1, 2, 4, 8, 16]);
+}
+
+#[test]
+fn a_pod_without_a_node_is_no_standstill_before_an_autoscaler_had_its_time() {
+    let mut cluster = Cluster::new();
+    cluster.settle();
+    cluster.kubelet();
+    let pod = cluster.jobs[0].pod.as_mut().unwrap();
+    pod.unschedulable = Some("0/3 nodes are available: insufficient cpu".into());
+    cluster.sleep(60);
+    cluster.settle();
+    assert_eq!(cluster.reason(), reason::UNSCHEDULABLE);
+    assert!(!cluster.is(condition::STALLED));
+    cluster.sleep(240);
+    cluster.settle();
+    assert!(cluster.is(condition::STALLED));
+}
+
+#[test]
+fn a_job_without_a_pod_is_what_there_is_to_look_at() {
+    let mut cluster = Cluster::new();
+    cluster.settle();
+    let event = "Error creating: pods \"o\" is forbidden: exceeded quota: small";
+    cluster.jobs[0].event = Some(Problem::of_failed_create(event));
+    cluster.settle();
+    let status = cluster.status();
+    let message = &status.condition(condition::READY).unwrap().message;
+    let command = format!("describe job {}", cluster.jobs[0].name);
+    assert!(message.ends_with(&command), "{message}");
+}
+
+#[test]
+fn the_gate_of_a_released_image_is_open_whatever_became_of_another_ones_upgrade() {
+    let mut cluster = Cluster::new();
+    cluster.run();
+    cluster.edit_image(V2);
+    cluster.upgrades.push_back(Going::Vanishes);
+    while cluster.at_large.is_empty() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    cluster.edit_image(V1);
+    cluster.settle();
+    for why in [reason::WAITING_FOR_UPGRADE, reason::UPGRADE_UNKNOWN] {
+        assert_eq!(cluster.reason(), why);
+        assert!(cluster.is(condition::GATE_OPEN));
+        assert!(!cluster.is(condition::READY));
+        cluster.run();
+    }
+}
+
+#[test]
+fn a_retry_of_any_length_counts_once_and_leaves_the_status_small() {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::Says(Verdict::Failed));
+    cluster.run();
+    cluster.dry_runs.push_back(Going::Says(Verdict::Failed));
+    cluster.annotate(RETRY_ANNOTATION, &"x".repeat(200_000));
+    cluster.run();
+    assert_eq!(cluster.jobs.len(), 2);
+    let status = serde_json::to_string(&cluster.status()).unwrap();
+    assert!(status.len() < 32 * 1024, "{}", status.len());
+}
+
+fn diverged() -> (Cluster, String) {
+    let mut cluster = Cluster::new();
+    cluster.gated_pod("new", V1);
+    let diverges = Going::Says(Verdict::UpgradeDiverged);
+    cluster.upgrades.push_back(diverges);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_DIVERGED);
+    let status = cluster.status();
+    let landed = status.run.unwrap().landed.unwrap();
+    (cluster, landed)
+}
+
+#[test]
+fn a_state_that_a_person_accepts_releases_its_image_and_no_other_state_does() {
+    let (mut cluster, landed) = diverged();
+    let status = cluster.status();
+    let message = &status.condition(condition::READY).unwrap().message;
+    let command = format!("drydock.dev/accept={landed}");
+    assert!(message.ends_with(&command), "{message}");
+    cluster.annotate(ACCEPT_ANNOTATION, "sha256:another");
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::UPGRADE_DIVERGED);
+    cluster.annotate(ACCEPT_ANNOTATION, &landed);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::ACCEPTED);
+    assert_eq!(cluster.app_pods[0].gate, None);
+    assert_eq!(cluster.status().unaccepted, None);
+    assert_eq!(decide(&cluster.world()).effects, vec![]);
+    // A later image for which nothing is pending begins with an accepted state.
+    cluster.dry_runs.push_back(Going::NothingToDo);
+    cluster.edit_image(V2);
+    cluster.run();
+    assert_eq!(cluster.reason(), reason::NOTHING_TO_DO);
+}
+
+#[test]
+fn an_accepted_state_counts_only_where_the_database_still_is() {
+    for moved in [false, true] {
+        let (mut cluster, landed) = diverged();
+        cluster.state += u32::from(moved);
+        cluster.dry_runs.push_back(Going::NothingToDo);
+        cluster.edit_image(V2);
+        cluster.annotate(ACCEPT_ANNOTATION, &landed);
+        cluster.run();
+        let expected = if moved {
+            reason::UPGRADE_DIVERGED
+        } else {
+            reason::NOTHING_TO_DO
+        };
+        assert_eq!(cluster.reason(), expected);
+    }
 }
 
 #[test]
@@ -609,6 +843,8 @@ fn a_job_that_is_missing_is_never_created_anew() {
             cluster.kubelet();
             cluster.settle();
         }
+        cluster.settle();
+        cluster.kubelet();
         cluster.settle();
         cluster.jobs.retain(|job| job.phase != Some(phase));
         let created = cluster.upgrades_started.len();
@@ -1045,6 +1281,8 @@ fn going() -> impl Strategy<Value = Going> {
         1 => Just(Going::Dies),
         1 => Just(Going::Mute),
         1 => Just(Going::CannotStart),
+        1 => Just(Going::BeginsLate),
+        1 => Just(Going::IsNotBegun(Verdict::Environment(Environment::CommandNotStarted))),
     ]
 }
 

@@ -110,7 +110,8 @@ pub fn transitions(old: &MigrationStatus, new: &MigrationStatus) -> Vec<Transiti
     if is_true(new.condition(condition::GATE_OPEN))
         && let Some(ready) = became(condition::READY)
     {
-        let severity = if ready.reason == reason::RELEASED_BY_HAND {
+        let by_a_person = [reason::RELEASED_BY_HAND, reason::ACCEPTED];
+        let severity = if by_a_person.contains(&ready.reason.as_str()) {
             Severity::Warning
         } else {
             Severity::Normal

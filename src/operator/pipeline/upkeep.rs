@@ -1,12 +1,14 @@
 //! What follows from a status, whatever was decided: the gates, the finalizer, what is of no use any
 //! more.
 
-use super::advance::Next;
+use super::advance::{Next, is_busy_end};
 use super::effect::Effect;
+use super::pods::RunPod;
 use super::release;
 use super::world::World;
-use crate::api::{FINALIZER, Run, RunPhase, reason};
+use crate::api::{FINALIZER, Outcome, Run, RunPhase, reason};
 use crate::operator::gate;
+use crate::verdict::Verdict;
 
 /// How many old reports are kept.
 const REPORTS: usize = 10;
@@ -19,28 +21,45 @@ pub(super) fn keep(world: &World, next: &mut Next) {
     forget_old_reports(world, next);
 }
 
-/// A dry run that is not the present run's is of no use to anybody, nor is an upgrade that was
-/// superseded before it was started.
+/// Ends what is of no use to anybody: a dry run that is not the present run's, an upgrade that was
+/// superseded before it was started, a pod that waits for the command's container although all is
+/// said. What ended because another run held the database leaves nothing to look at, and there may
+/// be any number of that.
 fn end_stray_runs(world: &World, next: &mut Next) {
     let run = next.status.run.clone();
     for job in &world.jobs {
-        let over = job.failed || job.complete || job.deleting;
-        let useless = match job.phase {
-            Some(RunPhase::DryRun) => true,
-            Some(RunPhase::Upgrade) => job.pod.as_ref().is_some_and(|pod| pod.gate.is_some()),
-            None => false,
+        let Some(phase) = job.phase.filter(|_| job.owned && !job.deleting) else {
+            continue;
         };
-        let wanted = job
-            .phase
-            .and_then(|phase| run.as_ref()?.job(phase))
-            .is_some_and(|record| record.name == job.name);
-        if job.owned && useless && !over && !wanted {
+        let record = run.as_ref().and_then(|run| run.job(phase));
+        let record = record.filter(|record| record.name == job.name);
+        let says = |what: fn(&RunPod) -> bool| job.pod.as_ref().is_some_and(what);
+        let over = job.failed || job.complete;
+        let useless = match record {
+            Some(record) => {
+                !over && record.outcome.is_some() && says(RunPod::is_over_without_the_command)
+            }
+            None if over => says(found_the_database_busy),
+            None => {
+                phase == RunPhase::DryRun
+                    || says(|pod| pod.gate.is_some() || pod.is_over_without_the_command())
+            }
+        };
+        if useless {
             next.effects.push(Effect::DeleteJob {
                 name: job.name.clone(),
                 uid: job.uid.clone(),
             });
         }
     }
+}
+
+fn found_the_database_busy(pod: &RunPod) -> bool {
+    pod.summary().is_some_and(|summary| {
+        let cause = Outcome::cause_of(&summary.verdict);
+        matches!(summary.verdict, Verdict::Environment(_))
+            && is_busy_end(reason::ENVIRONMENT, cause.as_deref())
+    })
 }
 
 fn keep_finalizer_only_for_an_upgrade(world: &World, next: &mut Next) {

@@ -26,9 +26,8 @@ pub struct World {
     pub reports: BTreeMap<String, StoredReport>,
     /// All ConfigMaps with the Migration's label, whoever owns them.
     pub kept: Vec<KeptMap>,
-    /// How often, since the controller started, the report of a Job could not be fetched and
-    /// stored, and why the last time.
-    pub unfetched: BTreeMap<String, (u32, String)>,
+    /// Jobs whose report could not be fetched and stored.
+    pub unfetched: BTreeMap<String, Unfetched>,
     /// Jobs that could not be created, and why.
     pub refused: BTreeMap<String, Problem>,
     /// Jobs whose report cannot be kept while somebody else has the name of its ConfigMap.
@@ -37,6 +36,17 @@ pub struct World {
     pub gone: Option<GonePod>,
     /// The application's pods with the Migration's label.
     pub app_pods: Vec<AppPod>,
+}
+
+/// A report that could not be fetched and stored, since the controller started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfetched {
+    /// How often.
+    pub tries: u32,
+    /// Why the last time.
+    pub why: String,
+    /// When that was.
+    pub last: Timestamp,
 }
 
 /// A pod that is gone.

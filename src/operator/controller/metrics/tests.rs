@@ -34,8 +34,8 @@ fn world(status: &MigrationStatus) -> World {
         migration,
         jobs: Vec::new(),
         reports: BTreeMap::from([
-            ("dry".to_owned(), report(9, Some(120))),
-            ("up".to_owned(), report(30, None)),
+            ("orders-dryrun-01234567-1".to_owned(), report(9, Some(120))),
+            ("orders-upgrade-01234567-1".to_owned(), report(30, None)),
         ]),
         kept: Vec::new(),
         unfetched: BTreeMap::new(),
@@ -46,15 +46,26 @@ fn world(status: &MigrationStatus) -> World {
     }
 }
 
-/// A run whose Jobs, of these names, have ended.
-fn ended(dry_run: &str, upgrade: &str) -> MigrationStatus {
+/// A run whose Jobs have ended; `dry_run` is the name of the first, `told` what the history says,
+/// the latest first.
+fn ended(dry_run: &str, told: &[(u32, &str, &str)]) -> MigrationStatus {
+    let told: Vec<_> = told
+        .iter()
+        .map(|(attempt, phase, reason)| {
+            json!({
+                "image": "i", "inputDigest": "0123456789", "attempt": attempt, "phase": phase,
+                "reason": reason, "started": "1970-01-01T00:00:00Z",
+                "finished": "1970-01-01T00:00:05Z",
+            })
+        })
+        .collect();
     let outcome = |reason| json!({"reason": reason, "message": "", "at": "1970-01-01T00:00:05Z"});
     serde_json::from_value(json!({"run": {
-        "inputDigest": "sha256:0123456789", "image": "i", "commands": "c", "attempt": 1,
+        "inputDigest": "0123456789", "image": "i", "commands": "c", "attempt": 1,
         "started": "1970-01-01T00:00:00Z",
         "dryRun": {"name": dry_run, "outcome": outcome("Passed")},
-        "upgrade": {"name": upgrade, "outcome": outcome("Upgraded")},
-    }}))
+        "upgrade": {"name": "orders-upgrade-01234567-1", "outcome": outcome("Upgraded")},
+    }, "history": told}))
     .unwrap()
 }
 
@@ -69,10 +80,12 @@ fn page(metrics: &Metrics) -> Vec<String> {
 
 #[test]
 fn a_run_that_ended_shows_what_it_took() {
-    let status = ended("dry", "up");
+    let rehearsed = ended("orders-dryrun-01234567-1", &[(1, "DryRun", "Passed")]);
+    let status = ended("orders-dryrun-01234567-1", &[(1, "Upgrade", "Upgraded")]);
     let world = world(&status);
     let metrics = Metrics::new().unwrap();
-    metrics.count(&world, &MigrationStatus::default(), &status);
+    metrics.count(&world, &MigrationStatus::default(), &rehearsed);
+    metrics.count(&world, &rehearsed, &status);
     metrics.show(&world, &status);
     // It ended once.
     metrics.count(&world, &status, &status);
@@ -92,15 +105,30 @@ fn a_run_that_ended_shows_what_it_took() {
             format!("drydock_upgrades_total{{{of},reason=\"Upgraded\"}} 1"),
         ]
     );
-    metrics.forget("shop", "orders");
+    metrics.keep_only(|_, _| true);
+    assert!(!page(&metrics).is_empty());
+    metrics.keep_only(|namespace, name| (namespace, name) != ("shop", "orders"));
     assert_eq!(page(&metrics), [""; 0]);
+}
+
+#[test]
+fn a_drift_that_is_rehearsed_again_at_once_is_counted() {
+    let metrics = Metrics::new().unwrap();
+    let before = ended("dry", &[(1, "DryRun", "Passed")]);
+    // The next attempt's run has not ended.
+    let mut after = ended("dry", &[(1, "Upgrade", "Drift")]);
+    after.run = None;
+    metrics.count(&world(&after), &before, &after);
+    let drifts =
+        "drydock_upgrades_total{migration=\"orders\",namespace=\"shop\",reason=\"Drift\"} 1";
+    assert!(page(&metrics).contains(&drifts.to_owned()));
 }
 
 #[test]
 fn a_dry_run_that_nobody_watched_shows_no_wait_of_an_earlier_one() {
     let metrics = Metrics::new().unwrap();
-    for dry_run in ["dry", "without a report"] {
-        let status = ended(dry_run, "up");
+    for dry_run in ["orders-dryrun-01234567-1", "without a report"] {
+        let status = ended(dry_run, &[]);
         metrics.show(&world(&status), &status);
     }
     let text = metrics.text().unwrap();
