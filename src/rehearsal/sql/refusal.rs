@@ -221,7 +221,7 @@ fn runs_expressions(command: &Command) -> bool {
                 Object::Table | Object::ForeignTable | Object::Domain
             ) | (Verb::Create, Object::MaterializedView | Object::Schema)
         ),
-        Command::Vacuum | Command::Analyze | Command::Cluster(_) | Command::Truncate => false,
+        Command::Vacuum(_) | Command::Analyze | Command::Cluster(_) | Command::Truncate => false,
         Command::DropIndex(_) | Command::Reindex(_) | Command::Lock => false,
         _ => true,
     }

@@ -319,7 +319,7 @@ impl<S: Surroundings> Transaction<S> {
             }
         }
         if failed.is_none() {
-            failed = self.unread(first, &diagnostic);
+            failed = self.unparsed(first, &diagnostic);
         }
         match first.addressee.clone() {
             Addressee::Control(control) => {
@@ -386,7 +386,7 @@ impl<S: Surroundings> Transaction<S> {
 
     /// The statement that the server could not even parse, which so was never executed: it is
     /// recorded now. In a failed block that is none of the statement's own doing.
-    fn unread(
+    fn unparsed(
         &mut self,
         first: &Expected,
         diagnostic: &Diagnostic<'_>,
