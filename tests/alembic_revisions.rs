@@ -25,7 +25,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn alembic(words: &[&str]) -> Vec<String> {
-    let mut command = vec![python::program("alembic")];
+    let mut command = vec![python::warm_alembic().0];
     command.extend(words.iter().map(|word| (*word).to_owned()));
     command
 }
@@ -34,6 +34,7 @@ fn rehearse(database: &Database<'_>, command: &[String]) -> Done {
     let mut program = drydock(&database.url);
     program
         .current_dir(python::project("revisions"))
+        .envs([python::warm_alembic().1])
         .args(["rehearse", "--no-round-trip", "-o", "json", "--"])
         .args(command);
     Done::of(program)
@@ -46,7 +47,8 @@ fn rehearse_file(database: &Database<'_>, spec: &serde_json::Value) -> Done {
     let mut program = drydock(&database.url);
     program
         .current_dir(python::project("revisions"))
-        .env("ALEMBIC", python::program("alembic"))
+        .env("ALEMBIC", python::warm_alembic().0)
+        .envs([python::warm_alembic().1])
         .args(["rehearse", "-o", "json", "-f"])
         .arg(file.path());
     Done::of(program)
@@ -58,9 +60,11 @@ fn pending(report: &Report) -> Vec<&str> {
 }
 
 fn upgrade(database: &Database<'_>, words: &[&str]) {
-    let mut program = std::process::Command::new(python::program("alembic"));
+    let (alembic, warm) = python::warm_alembic();
+    let mut program = std::process::Command::new(alembic);
     program
         .args(words)
+        .envs([warm])
         .current_dir(python::project("revisions"))
         .env("DATABASE_URL", &database.url)
         .env("PYTHONDONTWRITEBYTECODE", "1");
@@ -174,7 +178,7 @@ fn the_way_back_leads_by_the_version_table_of_these_revisions(
     if let Some(at) = at {
         upgrade(&database, &["upgrade", at]);
     }
-    let command = serde_json::json!([python::program("alembic")]);
+    let command = serde_json::json!([python::warm_alembic().0]);
     let done = rehearse_file(
         &database,
         &serde_json::json!({"alembic": {"command": command}}),
@@ -228,7 +232,7 @@ fn behind_a_wrapper_alembic_is_called_as_it_is_without_one(
             program("python"), program("alembic"),
         ]}),
         "script" => serde_json::json!({"command": ["./alembic.sh"]}),
-        _ => serde_json::json!({"command": [program("alembic")], "config": "db/alembic.ini"}),
+        _ => serde_json::json!({"command": [python::warm_alembic().0], "config": "db/alembic.ini"}),
     };
     let done = rehearse_file(&database, &serde_json::json!({"alembic": alembic})).expect(0);
     let report = done.report();
@@ -275,6 +279,7 @@ fn revisions_for_several_databases_are_refused_before_any_of_them_is_written(
         program
             .current_dir(python::project("multidb"))
             .env("BILLING_URL", &billing.url)
+            .envs([python::warm_alembic().1])
             .args(["rehearse", "-o", "json", "--"])
             .args(alembic(words));
         Done::of(program)
@@ -296,7 +301,7 @@ fn revisions_for_several_databases_are_refused_before_any_of_them_is_written(
 fn a_script_of_the_users_own_is_not_guessed_at() {
     let _alone = alone();
     let database = Server::shared().database();
-    let script = format!("{} upgrade head", python::program("alembic"));
+    let script = format!("{} upgrade head", python::warm_alembic().0);
     let done = rehearse(&database, &["sh".to_owned(), "-c".to_owned(), script]).expect(0);
     assert!(done.report().revisions.is_none());
 }
@@ -305,6 +310,7 @@ fn check(words: &[&str]) -> Done {
     let mut program = bare();
     program
         .current_dir(python::project("revisions"))
+        .envs([python::warm_alembic().1])
         .args(["check", "--"])
         .args(alembic(words));
     Done::of(program)
@@ -328,13 +334,14 @@ fn check_denies_what_the_command_line_and_the_file_name_and_nothing_that_it_cann
     let run = |deny: serde_json::Value, flags: &[&str]| {
         let file = tempfile::NamedTempFile::new().unwrap();
         let spec = serde_json::json!({
-            "alembic": {"command": [python::program("alembic"), "-n", "missing"]},
+            "alembic": {"command": [python::warm_alembic().0, "-n", "missing"]},
             "dryRun": {"roundTrip": true, "deny": deny},
         });
         std::fs::write(file.path(), spec.to_string()).unwrap();
         let mut program = bare();
         program
             .current_dir(python::project("round_trip"))
+            .envs([python::warm_alembic().1])
             .args(["check", "-f"])
             .arg(file.path())
             .args(flags);

@@ -37,12 +37,17 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// As the controller has it on what it makes for the Migration `orders`.
+fn owner() -> Value {
+    json!([{"apiVersion": "drydock.dev/v1alpha1", "kind": "Migration", "name": "orders", "uid": "u"}])
+}
+
 /// The ConfigMap that keeps a report.
 fn stored(name: &str, created: &str, document: &[u8]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": "shop", "creationTimestamp": created,
-                     "labels": {"drydock.dev/migration": "orders"}},
+                     "labels": {"drydock.dev/migration": "orders"}, "ownerReferences": owner()},
         "binaryData": {"report.json.gz": base64(&packed(document))}
     })
 }
@@ -225,7 +230,7 @@ fn what_the_cluster_does_not_have_is_named() {
             "the report in the ConfigMap r cannot be read: missing field `format`",
         ),
         (
-            json!({"metadata": {"name": "r"}}),
+            json!({"metadata": {"name": "r", "ownerReferences": owner()}}),
             "the ConfigMap r holds no usable report: the ConfigMap has no key report.json.gz",
         ),
     ] {
