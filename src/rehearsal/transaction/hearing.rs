@@ -370,8 +370,10 @@ impl<S: Surroundings> Transaction<S> {
                         .to_owned(),
                 ));
             }
+            // The client's statement had failed before it: our transaction is still there.
+            Addressee::Watch if code.as_str() == IN_FAILED_TRANSACTION => return Ok(()),
             Addressee::Watch => {
-                return self.slipped("the watch over the transaction failed");
+                return self.slipped(&format!("the watch over the transaction failed: {code}"));
             }
             Addressee::Client | Addressee::Check | Addressee::Whole => {}
         }
