@@ -7,8 +7,8 @@ mod postgres;
 #[path = "cli/program.rs"]
 mod program;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use postgres::{Database, Server};
@@ -90,9 +90,8 @@ fn after_a_kill_nothing_is_committed_and_the_locks_are_gone_within_a_second() {
     );
 }
 
-#[test]
-fn ctrl_c_is_the_normal_end_of_an_open_rehearsal() {
-    let database = database();
+/// An open rehearsal in which something was altered, the lines that it prints, and its URL.
+fn open_dock(database: &Database<'_>) -> (Child, Lines<BufReader<ChildStdout>>, String) {
     let mut child = drydock(&database.url)
         .args(["rehearse", "--listen", "127.0.0.1:0", "-o", "json"])
         .stdout(Stdio::piped())
@@ -102,6 +101,13 @@ fn ctrl_c_is_the_normal_end_of_an_open_rehearsal() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let url = lines.next().unwrap().unwrap();
     postgres::psql(&url, "ALTER TABLE orders ADD COLUMN note text;");
+    (child, lines, url)
+}
+
+#[test]
+fn ctrl_c_is_the_normal_end_of_an_open_rehearsal() {
+    let database = database();
+    let (mut child, mut lines, url) = open_dock(&database);
     assert_eq!(postgres::psql(&url, "SELECT count(note) FROM orders;"), "0");
     signal(&child, "INT");
     let report = lines.next().unwrap().unwrap();
@@ -113,15 +119,7 @@ fn ctrl_c_is_the_normal_end_of_an_open_rehearsal() {
 #[test]
 fn ctrl_c_does_not_wait_for_who_is_idle_in_a_transaction_block() {
     let database = database();
-    let mut child = drydock(&database.url)
-        .args(["rehearse", "--listen", "127.0.0.1:0", "-o", "json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let url = lines.next().unwrap().unwrap();
-    postgres::psql(&url, "ALTER TABLE orders ADD COLUMN note text;");
+    let (mut child, mut lines, url) = open_dock(&database);
     let mut idle = Command::new("psql")
         .args(["-Xq", &url])
         .stdin(Stdio::piped())

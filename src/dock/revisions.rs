@@ -20,10 +20,11 @@ const DEPTH: usize = 6;
 const FILES: usize = 5_000;
 
 /// What can be found.
-pub const CODES: [&str; 11] = [
+pub const CODES: [&str; 12] = [
     "MissingDowngrade",
     "MissingRevision",
     "MultipleHeads",
+    "NoRevisions",
     "RepeatedRevision",
     "RevisionCircle",
     "RevisionEnvironment",

@@ -130,9 +130,11 @@ impl Metrics {
         let (namespace, name) = names(world);
         // From the history: the run may be another one by now.
         let known = |past: &Past| {
-            let end = |past: &Past| (past.attempt, past.phase, past.reason.clone());
-            let mut earlier = old.history.iter();
-            earlier.any(|one| one.input_digest == past.input_digest && end(one) == end(past))
+            old.history.iter().any(|earlier| {
+                (earlier.attempt, earlier.phase) == (past.attempt, past.phase)
+                    && earlier.input_digest == past.input_digest
+                    && earlier.reason == past.reason
+            })
         };
         for past in new.history.iter().filter(|past| !known(past)) {
             let (phase, counter, duration) = match past.phase {

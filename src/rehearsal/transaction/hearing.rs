@@ -69,19 +69,20 @@ impl<S: Surroundings> Transaction<S> {
         Ok(())
     }
 
+    /// Keeps rows for who asked. An examination counts all of them and keeps the first.
     fn keep_rows(&mut self, data: &Data) -> Flow<()> {
-        if let Some(found) = &mut self.upstream.found {
-            *found += data.ended() as u64;
-            if self.upstream.rows.len() == examination::KEPT {
-                self.upstream.cut_row.forget();
-                return Ok(());
+        let room = match &mut self.upstream.found {
+            Some(found) => {
+                *found += data.ended() as u64;
+                examination::KEPT.saturating_sub(self.upstream.rows.len())
             }
+            None => usize::MAX,
+        };
+        if room == 0 {
+            self.upstream.cut_row.forget();
+            return Ok(());
         }
-        for row in self.whole_rows(data)? {
-            let enough = self.upstream.found.is_some();
-            if enough && self.upstream.rows.len() == examination::KEPT {
-                break;
-            }
+        for row in self.whole_rows(data)?.into_iter().take(room) {
             self.upstream.rows.push(columns(&row)?);
         }
         Ok(())
