@@ -27,9 +27,12 @@ use watching::{Seen, Watching};
 /// What the sessions of a command that is being rehearsed are called, if its driver takes a name from
 /// `PGAPPNAME` and nothing else gives them one. A session of that name that is not the rehearsal's
 /// is the command's own, and nobody else's: role and address may be shared with the application.
+///
+/// Runs of a Migration of one name in two namespaces are called alike, and may be on one server at the
+/// same time; the process id `watched` of the rehearsal's backend is of one of them alone.
 #[must_use]
-pub fn name_of_command(run: &RunId) -> String {
-    let name = format!("drydock-dry/{}", run.0);
+pub fn name_of_command(run: &RunId, watched: i32) -> String {
+    let name = format!("drydock-dry/{watched}/{}", run.0);
     // The server cuts it there.
     name.chars().take(63).collect()
 }
@@ -145,7 +148,7 @@ impl Guard {
         let watching = Watching::new(
             client,
             watched,
-            name_of_command(run),
+            name_of_command(run, watched),
             budgets,
             show,
             limited,

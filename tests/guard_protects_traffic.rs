@@ -203,7 +203,7 @@ async fn a_session_of_the_command_that_goes_around_its_rehearsal_ends_the_run_be
     };
     let (holder, mut guard) = holding(&target, budgets).await;
     guard.watch().changed().await.expect("a look");
-    let mut around = client(&target, &name_of_command(&run())).await;
+    let mut around = client(&target, &name_of_command(&run(), holder.backend_pid())).await;
     let writing = "BEGIN; CREATE TABLE leaked (); SELECT pg_sleep(60); COMMIT";
     assert!(around.ask(writing).await.is_err());
     let ended = guard.events.recv().await.expect("a reason");
@@ -215,6 +215,35 @@ async fn a_session_of_the_command_that_goes_around_its_rehearsal_ends_the_run_be
     holder.closed().await;
     assert!(guard.stop().await.bypass);
     assert_eq!(database.psql("SELECT to_regclass('leaked') IS NULL"), "t");
+}
+
+/// A Migration of one name in two namespaces: their runs are called alike, and their databases are on
+/// one server.
+#[tokio::test]
+async fn the_command_of_another_run_that_is_called_alike_is_left_alone() {
+    let server = Server::shared();
+    let (first, second) = (database(server), database(server));
+    let (here, there) = (target(&first), target(&second));
+    let budgets = Budgets {
+        blocking: PLENTY,
+        duration: PLENTY,
+    };
+    let (mut holder, mut guard) = holding(&here, budgets).await;
+    let (mut other_holder, mut other_guard) = holding(&there, budgets).await;
+    for holder in [&mut holder, &mut other_holder] {
+        // As the rehearsal's own session is called once the command has connected to it.
+        let name = name_of_command(&run(), holder.backend_pid());
+        let rename = format!("SET application_name = '{name}'");
+        holder.ask(&rename).await.expect("a name");
+    }
+    for guard in [&mut guard, &mut other_guard] {
+        guard.watch().changed().await.expect("a look");
+        let quiet = tokio::time::timeout(Duration::from_millis(200), guard.events.recv()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+    }
+    for holder in [&mut holder, &mut other_holder] {
+        holder.ask("SELECT 1").await.expect("it lives");
+    }
 }
 
 #[tokio::test]

@@ -169,7 +169,8 @@ impl Holding {
         let url = stage.dialect.render(&self.entrance);
         let mut set = stage.plan.expose.variables(&url, &self.entrance);
         // By which the guard knows a part of the command that does not read the address from here.
-        set.push(("PGAPPNAME".to_owned(), name_of_command(&stage.run.id)));
+        let name = name_of_command(&stage.run.id, self.rehearsal.upstream().pid);
+        set.push(("PGAPPNAME".to_owned(), name));
         Start {
             command,
             set,
