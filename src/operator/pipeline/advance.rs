@@ -15,11 +15,12 @@ use crate::report::Summary;
 use crate::verdict::{Environment, RollbackProof, Verdict, Verified};
 
 /// How often a report is asked for before it counts as lost.
-const FETCHES: u32 = 6;
+const FETCHES: u32 = 10;
 
-/// How long after the first failure it is asked for again; twice as long after each further one. A
-/// kubelet that is being restarted answers again by then.
-const FETCH_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+/// How long after the first failure it is asked for again; twice as long after each further one. The
+/// last lines of a container that has just ended are in its log a moment later, and a pod that is being
+/// deleted has no more than moments; a kubelet that is being restarted answers after seconds.
+const FETCH_PAUSE: SignedDuration = SignedDuration::from_millis(50);
 
 /// How long a pod may have a problem before we call it a standstill: a Secret that is applied
 /// together with the Migration is there by then.
