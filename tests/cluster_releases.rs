@@ -165,25 +165,25 @@ fn a_database_that_others_change_before_the_upgrade_is_rehearsed_again_three_tim
     let old = orders.rolled_out(&image("v2"));
     let client = orders.client();
 
-    // Now somebody does it again and again, always as soon as the dry run has passed.
+    // Now somebody does it again and again, always between dry run and upgrade.
     orders.release(&image("v3-data"), &json!({}));
     let total = orders.psql("SELECT sum(total) FROM orders");
-    let mut changed = 0;
-    let message = orders.namespace.wait(3 * PATIENCE, "Stalled by drift", || {
-        let status = orders.orders()["status"].clone();
-        let attempt = status["run"]["attempt"].as_u64()?;
-        if status["run"]["upgrade"].is_object() && attempt > changed {
-            changed = attempt;
-            orders.psql(&format!("CREATE TABLE stray_{attempt} (id int)"));
-        }
-        let stalled = cluster::condition(&json!({"status": status}), "Stalled").cloned()?;
-        (stalled["reason"] == "Drift").then(|| stalled["message"].to_string())
-    });
+    for attempt in 1..=4 {
+        orders.pause_after_the_dry_run();
+        assert_eq!(
+            orders.attempt(),
+            attempt,
+            "the first rehearsal and three more"
+        );
+        orders.psql(&format!("CREATE TABLE stray_{attempt} (id int)"));
+        orders.suspend(false);
+    }
+    let message = orders.says(PATIENCE, "Stalled", "True", "Drift");
     assert!(
         message.contains("the schema has changed since"),
         "{message}"
     );
-    assert_eq!(changed, 4, "the first rehearsal and three more");
+    assert_eq!(orders.attempt(), 4);
     assert_eq!(
         orders.psql("SELECT version_num FROM alembic_version"),
         "0006"
