@@ -70,6 +70,8 @@ pub struct Record {
     /// Why the guard ended the rehearsal, if it did. The end of the rehearsal may be noticed before
     /// the message in [`Guard::events`].
     pub ended: Option<Ended>,
+    /// The relation (`pg_class.oid`) that the session waited for whose wait exhausted the budget.
+    pub blocked_on: Option<u32>,
     /// A session of the command's role and address was seen that was not the rehearsal's.
     pub bypass: bool,
     /// The longest that any session waited behind the rehearsal.

@@ -28,7 +28,7 @@ pub use checked::{CheckOutcome, Checked, CheckedAt};
 pub use document::{Database, FORMAT_VERSION, Phase, Prediction, Report, RunId};
 pub use finding::{Finding, Severity, WAITED_FOR_LOCK};
 pub use fixture::{Fixture, FixtureOutcome};
-pub use ledger::{Ledger, SequenceMoved};
+pub use ledger::{Hints, HintsMoved, Ledger, SequenceMoved};
 pub use leg::Leg;
 pub use revisions::{Revision, Revisions};
 pub use round_trip::{RoundTrip, StepName, TripStep};

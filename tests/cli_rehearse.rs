@@ -11,6 +11,7 @@ use drydock::report::StatementOutcome;
 use drydock::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
 use postgres::{Database, Options, Server};
 use program::{Done, bare, drydock, rehearse, rehearse_sql};
+use rstest::rstest;
 
 fn orders() -> Database<'static> {
     let database = Server::shared().database();
@@ -312,6 +313,45 @@ fn concurrently_is_substituted_on_a_small_table_and_refused_on_a_large_one() {
         done.report().verdict,
         Verdict::NotRehearsed(NotRehearsed::CannotRunInTransaction)
     );
+}
+
+#[rstest]
+#[case::plain_form(
+    "orders",
+    3,
+    Verdict::NotRehearsed(NotRehearsed::SubstitutionBlockedTraffic)
+)]
+#[case::own_lock("notes", 5, Verdict::BudgetExceeded(Budget::Blocking))]
+fn traffic_behind_the_plain_form_of_concurrently_is_no_budget_and_other_traffic_is(
+    #[case] table: &str,
+    #[case] code: i32,
+    #[case] verdict: Verdict,
+) {
+    let database = orders();
+    database.psql("CREATE TABLE notes (id int)");
+    let holds = tempfile::NamedTempFile::new().unwrap();
+    let script = format!(
+        "psql \"$DATABASE_URL\" -Xq -c 'CREATE INDEX CONCURRENTLY i ON orders (total)' \
+         -c 'ALTER TABLE notes ADD note text' -c '\\! echo now > {}' -c 'SELECT pg_sleep(20)'",
+        holds.path().display()
+    );
+    let mut command = drydock(&database.url);
+    command.args(["rehearse", "-o", "json", "--", "sh", "-c", &script]);
+    // Over the socket: from another address than the command's.
+    let (url, path) = (
+        Server::shared().socket_url(&database.name),
+        holds.path().to_owned(),
+    );
+    let write = format!("INSERT INTO {table} (id) VALUES (100000)");
+    let writer = std::thread::spawn(move || {
+        while std::fs::read_to_string(&path).unwrap().is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        postgres::psql(&url, &write);
+    });
+    let done = Done::of(command).expect(code);
+    writer.join().unwrap();
+    assert_eq!(done.report().verdict, verdict, "{done}");
 }
 
 #[test]

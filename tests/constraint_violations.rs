@@ -415,6 +415,13 @@ fn alembics_migrations_in_one_transaction_too(#[case] major: u8, #[case] driver:
         assert_eq!(found.rows, Some(expected.split(',').count() as u64));
         assert_eq!(report.witness.unwrap().rollback, RollbackProof::Verified);
     }
+
+    // The same four constraints over rows that were put right before.
+    let done = alembic(&bookings(major), "good", driver).expect(0);
+    let report = done.report();
+    assert_eq!(report.verdict, Verdict::Passed, "{done}");
+    assert!(report.statements.iter().all(|it| it.violation.is_none()));
+    assert_eq!(report.witness.unwrap().rollback, RollbackProof::Verified);
 }
 
 #[rstest]

@@ -6,16 +6,24 @@
 mod postgres;
 #[path = "cli/program.rs"]
 mod program;
+#[path = "projects/python.rs"]
+mod python;
 
 use std::fmt::Write as _;
+use std::process::Command;
 
 use drydock::report::{Assertion, AssertionOutcome, Report};
 use drydock::verdict::{Budget, RollbackProof, Verdict};
 use postgres::{Database, Server};
 use program::{Done, drydock};
+use rstest::rstest;
 
 fn orders() -> Database<'static> {
-    let database = Server::shared().database();
+    orders_of(postgres::major())
+}
+
+fn orders_of(major: u8) -> Database<'static> {
+    let database = Server::shared_of(major).database();
     database.psql(
         "CREATE TABLE customers (id int PRIMARY KEY, email text);
          CREATE TABLE orders (id serial PRIMARY KEY, customer int, total int);
@@ -77,9 +85,9 @@ const NO_ORPHANS: (&str, &str, &str) = (
     "SELECT o.id FROM orders o LEFT JOIN customers c ON c.id = o.customer WHERE c.id IS NULL",
 );
 
-#[test]
-fn assertions_see_what_the_migration_did_and_leave_no_trace() {
-    let database = orders();
+#[rstest]
+fn assertions_see_what_the_migration_did_and_leave_no_trace(#[values(13, 18)] major: u8) {
+    let database = orders_of(major);
     let before = database.dump();
     let file = file(
         &[
@@ -194,9 +202,56 @@ fn rows_are_shown_on_standard_error_only_and_only_to_who_asks() {
     assert!(!done.stderr.contains(" | NULL"), "{done}");
 }
 
-#[test]
-fn assertions_cannot_write() {
-    let database = orders();
+#[rstest]
+fn a_backfill_that_loses_rows_is_found_by_an_assertion(#[values(13, 18)] major: u8) {
+    let database = Server::shared_of(major).database();
+    let (alembic, warm) = python::warm_alembic();
+    let done = Command::new(&alembic)
+        .args(["upgrade", "head"])
+        .current_dir(python::project("data"))
+        .env("DATABASE_URL", &database.url)
+        .envs([warm.clone()])
+        .status()
+        .unwrap();
+    assert!(done.success());
+    let rehearsed = |kind: &str, code| {
+        let mut command = drydock(&database.url);
+        command
+            .current_dir(python::project("data"))
+            .envs([warm.clone()])
+            .args(["rehearse", "-o", "json", "-f", "assertions.yaml", "--"])
+            .args([&alembic, "-n", kind, "upgrade", "head"]);
+        Done::of(command).expect(code)
+    };
+
+    let good = rehearsed("good", 0);
+    assert!(
+        good.report().assertions.iter().all(Assertion::held),
+        "{good}"
+    );
+    assert_eq!(good.report().round_trip.unwrap().cut, None, "{good}");
+
+    let bad = rehearsed("bad", 1);
+    let report = bad.report();
+    assert_eq!(report.verdict, Verdict::Failed);
+    assert!(
+        report
+            .message
+            .contains("the assertion no-order-is-lost failed"),
+        "{bad}"
+    );
+    assert!(!outcome(&report, "no-order-is-lost").held(), "{bad}");
+    assert!(
+        outcome(&report, "every-order-has-a-customer").held(),
+        "{bad}"
+    );
+    assert_eq!(report.witness.unwrap().rollback, RollbackProof::Verified);
+    assert_eq!(database.psql("SELECT count(*) FROM orders"), "100");
+}
+
+#[rstest]
+fn assertions_cannot_write(#[values(13, 18)] major: u8) {
+    let database = orders_of(major);
     database.psql(
         "CREATE FUNCTION sly() RETURNS int LANGUAGE plpgsql AS $$BEGIN
            DELETE FROM orders; RETURN 1; END$$;
@@ -294,9 +349,9 @@ fn assertions_cannot_write() {
     assert_eq!(database.dump(), before);
 }
 
-#[test]
-fn assertions_cannot_end_the_transaction() {
-    let database = orders();
+#[rstest]
+fn assertions_cannot_end_the_transaction(#[values(13, 18)] major: u8) {
+    let database = orders_of(major);
     database.psql(
         "CREATE PROCEDURE ending() LANGUAGE plpgsql AS $$BEGIN COMMIT; END$$;
          CREATE FUNCTION calling() RETURNS int LANGUAGE plpgsql AS $$BEGIN CALL ending(); RETURN 1; END$$;
@@ -343,9 +398,9 @@ fn assertions_cannot_end_the_transaction() {
     assert_eq!(database.dump(), before);
 }
 
-#[test]
-fn assertions_cannot_run_longer_than_their_budget() {
-    let database = orders();
+#[rstest]
+fn assertions_cannot_run_longer_than_their_budget(#[values(13, 18)] major: u8) {
+    let database = orders_of(major);
     let file = file(
         &[
             ("sleeping", "expect: NonEmpty", "SELECT pg_sleep(60)"),

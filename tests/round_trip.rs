@@ -10,6 +10,7 @@ mod program;
 mod python;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -369,32 +370,48 @@ fn the_way_back_is_not_gone_where_nobody_asked() {
     assert!(report.round_trip.is_none());
 }
 
-/// A reader that comes only in the second transaction is waited for by the second downgrade; the
-/// guard ends it, and the verdict of the first one stands.
-#[test]
-fn what_is_cut_by_a_budget_leaves_the_verdict() {
-    let database = at_the_first(postgres::major());
-    let marker = tempfile::NamedTempFile::new().unwrap();
-    // The downgrade says that it is its turn, takes its lock, then sleeps longer than anybody may be blocked.
-    let script = format!(
-        "echo now > {}; psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders DROP COLUMN note' -c 'SELECT pg_sleep(20)'",
-        marker.path().display()
-    );
+/// Upgrades, and says where it then holds its lock for longer than anybody may be blocked.
+fn slow_downgrade(tool: &str, holds: &Path) -> serde_json::Value {
+    match tool {
+        "alembic" => serde_json::json!({"alembic": {"command": alembic("slow", &[])}}),
+        _ => {
+            let script = format!(
+                "psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders DROP COLUMN note' \
+                 -c '\\! echo now > {}' -c 'SELECT pg_sleep(20)'",
+                holds.display()
+            );
+            let upgrade = "psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text'";
+            serde_json::json!({"command": {
+                "upgrade": ["sh", "-c", upgrade],
+                "downgrade": ["sh", "-c", script],
+            }})
+        }
+    }
+}
+
+/// A reader that comes only in the second transaction is kept waiting by the downgrade; the guard
+/// ends it, and the verdict of the first one stands.
+#[rstest]
+fn what_is_cut_by_a_budget_leaves_the_verdict(
+    #[values(13, 18)] major: u8,
+    #[values("alembic", "psql")] tool: &str,
+) {
+    let database = at_the_first(major);
+    let before = database.dump();
+    let holds = tempfile::NamedTempFile::new().unwrap();
+    let mut spec = slow_downgrade(tool, holds.path());
+    spec["dryRun"] = serde_json::json!({"roundTrip": true, "budgets": {"blocking": "300ms"}});
     let file = tempfile::NamedTempFile::new().unwrap();
-    let spec = serde_json::json!({
-        "command": {
-            "upgrade": ["sh", "-c", "psql \"$DATABASE_URL\" -Xqc 'ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text'"],
-            "downgrade": ["sh", "-c", script],
-        },
-        "dryRun": {"roundTrip": true, "budgets": {"blocking": "300ms"}},
-    });
     std::fs::write(file.path(), spec.to_string()).unwrap();
     let mut program = drydock(&database.url);
     program
+        .current_dir(python::project("round_trip"))
+        .envs([python::warm_alembic().1])
+        .env("HOLDS", holds.path())
         .args(["rehearse", "-o", "json", "-f"])
         .arg(file.path());
     let url = database.url.clone();
-    let path = marker.path().to_owned();
+    let path = holds.path().to_owned();
     let reader = std::thread::spawn(move || {
         while std::fs::read_to_string(&path).unwrap().is_empty() {
             std::thread::sleep(std::time::Duration::from_millis(5));
@@ -405,12 +422,18 @@ fn what_is_cut_by_a_budget_leaves_the_verdict() {
             .unwrap();
         assert!(read.status.success());
     });
-    let done = Done::of(program);
+    let done = Done::of(program).expect(0);
     reader.join().unwrap();
-    let report = done.expect(0).report();
+    let report = done.report();
     assert_eq!(report.verdict, Verdict::Passed);
+    assert_eq!(
+        report.witness.as_ref().unwrap().rollback,
+        RollbackProof::Verified,
+        "{done}"
+    );
     let cut = report.round_trip.unwrap().cut.unwrap();
     assert!(cut.contains("downgrade"), "{cut}");
+    assert_eq!(database.dump(), before);
 }
 
 /// Revision by revision, with what is found of which.

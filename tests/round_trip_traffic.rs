@@ -9,6 +9,7 @@ mod program;
 #[path = "projects/python.rs"]
 mod python;
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,38 +107,89 @@ fn waits(server: &Server) -> Vec<f64> {
         .collect()
 }
 
-/// `TRAFFIC_RUNS` says how often; `make soak` takes 50.
-#[test]
-fn a_reader_never_waits_longer_than_the_budget_while_the_way_back_is_gone() {
-    let runs: usize = std::env::var("TRAFFIC_RUNS").map_or(2, |runs| runs.parse().unwrap());
-    let server = Options::new(postgres::major()).start();
+/// What a run asks for beside its migration, in turn.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// The way back, a second run of the data migration, an assertion and a check.
+    Everything,
+    /// The way back, revision by revision.
+    Each,
+}
+
+impl Asked {
+    /// `drydock rehearse` with the project's revisions that it is about.
+    fn rehearse(self, database: &Database<'_>, everything: &Path) -> Command {
+        let (alembic, warm) = python::warm_alembic();
+        let mut program = drydock(&database.url);
+        program
+            .current_dir(python::project("round_trip"))
+            .envs([warm])
+            .args(["rehearse", "-o", "json"]);
+        let kind = match self {
+            Self::Everything => {
+                program.arg("-f").arg(everything);
+                "again"
+            }
+            Self::Each => {
+                program.arg("--each");
+                "chain"
+            }
+        };
+        program.args(["--", &alembic, "-n", kind, "upgrade", "head"]);
+        program
+    }
+}
+
+/// The file of [`Asked::Everything`].
+fn everything() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let spec = serde_json::json!({"dryRun": {
+        "roundTrip": true,
+        "rerun": "Pending",
+        "assertions": [{
+            "name": "all-there", "expect": "Value", "value": "100",
+            "sql": "SELECT count(*) FROM orders WHERE note IS NOT NULL OR id > 0",
+        }],
+        "checks": [{
+            "name": "reads", "command": ["sh", "-c", "psql \"$DATABASE_URL\" -Xqc 'SELECT note FROM orders'"],
+        }],
+    }});
+    std::fs::write(file.path(), spec.to_string()).unwrap();
+    file
+}
+
+/// A database at the project's first revision, on a server of its own, whose log tells of no other.
+fn at_the_first(server: &Server) -> Database<'_> {
     let database = server.database();
-    let project = python::project("round_trip");
     let (alembic, warm) = python::warm_alembic();
     let done = Command::new(&alembic)
         .args(["upgrade", "head"])
-        .current_dir(&project)
+        .current_dir(python::project("round_trip"))
         .env("DATABASE_URL", &database.url)
-        .envs([warm.clone()])
+        .envs([warm])
         .status()
         .unwrap();
     assert!(done.success());
-    let before = database.dump();
+    database
+}
+
+/// `TRAFFIC_RUNS` says how often; `make soak` takes 50.
+#[test]
+fn a_reader_never_waits_longer_than_the_budget_whatever_is_asked_of_the_rehearsal() {
+    let runs: usize = std::env::var("TRAFFIC_RUNS").map_or(2, |runs| runs.parse().unwrap());
+    let servers = [18, 13].map(|major| Options::new(major).start());
+    let databases = [0, 1].map(|at| at_the_first(&servers[at]));
+    let everything = everything();
+    let before = [0, 1].map(|at: usize| databases[at].dump());
     let (mut longest, mut overslept) = (Vec::new(), 0.0_f64);
     let (mut gone, mut cut) = (0, 0);
     for run in 0..runs {
+        let (server, database) = (&servers[run % 2], &databases[run % 2]);
+        let asked = [Asked::Everything, Asked::Each][(run + run / 2) % 2];
         let late = Arc::new(AtomicU64::new(0));
-        let seen = waits(&server).len();
-        let beside = (reader(&database), sleeper(&late));
-        let mut program = drydock(&database.url);
-        program
-            .current_dir(&project)
-            .envs([warm.clone()])
-            .args(["rehearse", "-o", "json"])
-            .args(["--round-trip", "--each"].get(run % 2))
-            .args(["--", &alembic, "-n", ["good", "chain"][run % 2]])
-            .args(["upgrade", "head"]);
-        let done = Done::of(program);
+        let seen = waits(server).len();
+        let beside = (reader(database), sleeper(&late));
+        let done = Done::of(asked.rehearse(database, everything.path()));
         drop(beside);
         let report = done.report();
         assert!(
@@ -160,7 +212,7 @@ fn a_reader_never_waits_longer_than_the_budget_while_the_way_back_is_gone() {
         cut += usize::from(report.round_trip.is_some() && ended);
         #[allow(clippy::cast_precision_loss)]
         let late = late.load(Ordering::Relaxed) as f64 / 1000.0;
-        let waits = waits(&server).split_off(seen);
+        let waits = waits(server).split_off(seen);
         let wait = waits.iter().copied().fold(0.0, f64::max);
         assert!(
             !ended || wait > BUDGET / 2.0,
@@ -169,12 +221,12 @@ fn a_reader_never_waits_longer_than_the_budget_while_the_way_back_is_gone() {
         // On a full machine nobody is on time: the guard's look and its end are two moments.
         assert!(
             wait <= BUDGET + MORE + 2.0 * late,
-            "run {run}: a read waited {wait:.0} ms; a sleeper overslept {late:.0} ms\n{done}"
+            "run {run}, {asked:?}: a read waited {wait:.0} ms; a sleeper overslept {late:.0} ms\n{done}"
         );
         longest.push(wait);
         overslept = overslept.max(late);
     }
-    assert_eq!(database.dump(), before);
+    assert_eq!([0, 1].map(|at: usize| databases[at].dump()), before);
     longest.sort_by(f64::total_cmp);
     println!(
         "{runs} runs, {gone} of them with a second transaction, of which the budget cut {cut}; the \

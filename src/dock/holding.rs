@@ -222,6 +222,9 @@ impl Holding {
     pub(super) async fn finish(self) -> (Rehearsed, guard::Record) {
         let upstream = self.rehearsal.upstream();
         let (found, guard) = tokio::join!(self.rehearsal.finish(), self.guard.stop());
+        let blocked_by_substitution = guard
+            .blocked_on
+            .is_some_and(|relation| found.substituted.contains(&relation));
         let rehearsed = Rehearsed {
             connected: found.connected,
             // A core that is gone did not say it.
@@ -229,6 +232,7 @@ impl Holding {
             wrote: found.wrote,
             backend_pid: Some(upstream.pid),
             gapless: found.gapless,
+            blocked_by_substitution,
             statements: found.statements,
             omitted: found.omitted,
             findings: found.findings,

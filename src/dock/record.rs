@@ -111,6 +111,10 @@ pub struct Rehearsed {
     pub backend_pid: Option<i32>,
     /// Whether every answer was as expected.
     pub gapless: bool,
+    /// Whether the guard ended the run for a session that waited for what the plain form of a
+    /// CONCURRENTLY statement had locked.
+    #[serde(default)]
+    pub blocked_by_substitution: bool,
     /// What was executed.
     pub statements: Vec<Statement>,
     /// Statements beyond the bound.

@@ -16,6 +16,8 @@ pub(super) struct Session {
     pub mode: String,
     /// On what.
     pub object: String,
+    /// Its `pg_class.oid`, when that is a relation of this database.
+    pub relation: Option<u32>,
     /// For how long already, where the server says so (`pg_locks.waitstart`, PostgreSQL 14 and
     /// newer; not yet set in the first moment of a wait).
     pub waited: Option<Duration>,
@@ -71,7 +73,8 @@ pub(super) async fn prepare(
          SELECT CASE WHEN a.application_name = {command} THEN 'around' ELSE 'stranger' END,
                 a.pid, a.application_name, '',
                 CASE WHEN a.datid <> me.datid
-                     THEN (SELECT datname FROM pg_catalog.pg_database WHERE oid = a.datid) END, NULL
+                     THEN (SELECT datname FROM pg_catalog.pg_database WHERE oid = a.datid) END,
+                NULL::oid, NULL::bigint
            FROM pg_catalog.pg_stat_get_activity(NULL) a
            JOIN pg_catalog.pg_stat_get_activity(pg_backend_pid()) me
              ON a.application_name = {command}
@@ -80,7 +83,7 @@ pub(super) async fn prepare(
                 AND a.backend_start > {began}::timestamptz
           WHERE a.application_name NOT LIKE 'drydock/%' AND a.pid <> {watched}
          UNION ALL
-         SELECT 'waiting', 0, '', '', '', NULL
+         SELECT 'waiting', 0, '', '', '', NULL, NULL
           WHERE EXISTS (
             SELECT FROM pg_catalog.pg_stat_get_activity(NULL) a
              WHERE a.wait_event_type = 'Lock'
@@ -95,12 +98,13 @@ pub(super) async fn prepare(
            SELECT w.*, pg_blocking_pids(w.pid) AS blockers FROM waiting w)
          SELECT 'blocked', c.pid, a.application_name, c.mode,
                 CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END,
+                CASE WHEN c.here THEN c.relation END,
                 (extract(epoch FROM clock_timestamp() - c.since) * 1000000)::bigint
            FROM chains c LEFT JOIN pg_stat_activity a ON a.pid = c.pid
           WHERE c.pid <> {watched} AND {watched} = ANY (c.blockers)
          UNION ALL
          SELECT 'blocker', b.pid, coalesce(nullif(a.application_name, ''), a.backend_type), c.mode,
-                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END, NULL
+                CASE WHEN c.here THEN c.relation::regclass::text ELSE c.locktype END, NULL, NULL
            FROM chains c CROSS JOIN unnest(c.blockers) b(pid)
            LEFT JOIN pg_stat_activity a ON a.pid = b.pid
           WHERE c.pid = {watched};
@@ -147,6 +151,7 @@ fn read(rows: Vec<Row>) -> Observation {
             application: next(),
             mode: next(),
             object: next(),
+            relation: next().parse().ok(),
             waited: next().parse().ok().map(Duration::from_micros),
         };
         match kind.as_str() {
@@ -174,7 +179,7 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn row(columns: [Option<&str>; 6]) -> Row {
+    fn row(columns: [Option<&str>; 7]) -> Row {
         columns.iter().map(|c| c.map(str::to_owned)).collect()
     }
 
@@ -187,6 +192,7 @@ mod tests {
                 None,
                 Some("RowExclusiveLock"),
                 Some("orders"),
+                Some("16384"),
                 Some("2500"),
             ]),
             row([
@@ -194,6 +200,7 @@ mod tests {
                 Some("8"),
                 Some("report"),
                 Some("AccessExclusiveLock"),
+                None,
                 None,
                 None,
             ]),
@@ -204,11 +211,14 @@ mod tests {
                 Some(""),
                 Some(""),
                 None,
+                None,
             ]),
         ]);
         assert_eq!(seen.blocked[0].name(), "pid 7");
+        assert_eq!(seen.blocked[0].relation, Some(16384));
         assert_eq!(seen.blocked[0].waited, Some(Duration::from_micros(2500)));
         assert_eq!(seen.blockers[0].name(), "pid 8 (\"report\")");
+        assert_eq!(seen.blockers[0].relation, None);
         assert_eq!(seen.blockers[0].waited, None);
         assert_eq!(seen.strangers[0].pid, 9);
     }

@@ -84,6 +84,7 @@ mod tests {
             pid,
             application: String::new(),
             mode: "RowExclusiveLock".into(),
+            relation: None,
             object: "orders".into(),
             waited: None,
         }

@@ -42,6 +42,7 @@ pub(super) struct Watching {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     ended: Option<Ended>,
+    blocked_on: Option<u32>,
     longest_wait: Duration,
     strangers: BTreeMap<i32, Session>,
     blockers: BTreeMap<i32, Session>,
@@ -185,6 +186,7 @@ impl Watching {
         }
         if let Some(exhausted) = exhausted {
             let own = self.seen.strangers.contains_key(&exhausted.session.pid);
+            self.seen.blocked_on = exhausted.session.relation;
             return Some(blocking(&exhausted, own, self.budgets.blocking));
         }
         (now >= self.budgets.duration).then(|| duration(self.budgets.duration))
@@ -303,6 +305,7 @@ impl Seen {
         }
         Record {
             ended: self.ended,
+            blocked_on: self.blocked_on,
             bypass: !self.strangers.is_empty(),
             longest_wait: self.longest_wait,
             findings,

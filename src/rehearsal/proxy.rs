@@ -105,6 +105,9 @@ pub struct Record {
     pub commits: u32,
     /// Connections that were admitted.
     pub clients: u32,
+    /// The relations (`pg_class.oid`) that the plain forms of CONCURRENTLY statements locked, which the
+    /// real ones do not.
+    pub substituted: Vec<u32>,
 }
 
 impl Rehearsal {
@@ -230,6 +233,7 @@ impl Rehearsal {
             verdict: recorded.verdict,
             commits: recorded.commits,
             clients: recorded.clients,
+            substituted: recorded.locked,
         }
     }
 
@@ -255,6 +259,7 @@ impl Record {
             )),
             commits: 0,
             clients: 0,
+            substituted: Vec::new(),
         }
     }
 }

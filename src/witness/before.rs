@@ -9,7 +9,7 @@ use super::catalogue::LEFT_OUT;
 use super::reading::{self, Exact, Figures, Reading};
 use super::{WitnessError, number};
 use crate::postgres::ask::Ask;
-use crate::report::{Ledger, SequenceMoved};
+use crate::report::{HintsMoved, Ledger, SequenceMoved};
 
 /// What the witness compares with. One process takes it, another one may use it: it is JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,8 +124,21 @@ impl Before {
                 })
             })
             .collect();
+        let tables = was
+            .tables
+            .iter()
+            .filter_map(|(name, before)| {
+                let after = now.tables.get(name)?;
+                (after != before).then(|| HintsMoved {
+                    name: name.clone(),
+                    before: before.clone(),
+                    after: after.clone(),
+                })
+            })
+            .collect();
         Ledger {
             sequences,
+            tables,
             wal_bytes: now
                 .wal
                 .zip(was.wal)

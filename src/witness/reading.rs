@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{Catalogue, STRUCTURE_OF_CLASS, temporary_sets};
 use super::{WitnessError, number};
 use crate::postgres::ask::{Ask, AskError, Row, literal};
+use crate::report::Hints;
 
 /// What one catalogue holds, as two sums that no committed change leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub(super) type Sequences = BTreeMap<String, Option<i64>>;
 pub(super) struct Figures {
     /// All sequences of the database.
     pub(super) sequences: Sequences,
+    /// All of its tables and materialized views but temporary ones and the server's own.
+    #[serde(default)]
+    pub(super) tables: BTreeMap<String, Hints>,
     /// Position in the write-ahead log, in bytes.
     pub(super) wal: Option<u64>,
     /// Bytes of the database's files.
@@ -73,6 +77,9 @@ SELECT 'sequence', pg_catalog.format('%I.%I', n.nspname, c.relname),
         THEN pg_catalog.pg_sequence_last_value(c.oid) END
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'S' AND c.relpersistence <> 't';
+SELECT 'table', pg_catalog.format('%I.%I', n.nspname, c.relname), c.relhasindex, c.reltuples::bigint
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384;
 SELECT 'wal', pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::bigint;
 SELECT 'size', pg_catalog.pg_database_size(pg_catalog.current_database());
 SELECT 'standbys', CASE WHEN pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
@@ -195,6 +202,14 @@ fn understand(rows: Vec<Row>) -> Result<Reading, WitnessError> {
                 let name = text(1).ok_or(WitnessError::Answer("a sequence"))?;
                 let value = text(2).and_then(|value| value.parse().ok());
                 figures.sequences.insert(name, value);
+            }
+            "table" => {
+                let name = text(1).ok_or(WitnessError::Answer("a table"))?;
+                let hints = Hints {
+                    has_index: text(2).as_deref() == Some("t"),
+                    tuples: number(row.get(3), "a table")?,
+                };
+                figures.tables.insert(name, hints);
             }
             "wal" => figures.wal = text(1).and_then(|bytes| bytes.parse().ok()),
             "size" => figures.size = text(1).and_then(|bytes| bytes.parse().ok()),

@@ -52,19 +52,15 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
 /// Traffic that waited for the plain form of a CONCURRENTLY statement would not have waited for the
 /// real one.
 fn guard(record: &DryRun, said: Said) -> Said {
-    let last = record.rehearsal.statements.last();
-    // What was skipped blocked nobody.
-    let substituted = last.is_some_and(
-        |last| matches!(&last.outcome, StatementOutcome::Substituted { by } if !by.is_empty()),
-    );
+    let substituted = record.rehearsal.blocked_by_substitution;
     if !substituted || said.verdict != Verdict::BudgetExceeded(Budget::Blocking) {
         return said;
     }
     Said::new(
         Verdict::NotRehearsed(NotRehearsed::SubstitutionBlockedTraffic),
         format!(
-            "{}. It was the plain form of a CONCURRENTLY statement that blocked, which the real one \
-             does not do: lower concurrently.substituteBelow, or rehearse on a clone",
+            "{}. That is locked by the plain form of a CONCURRENTLY statement, which the real one does \
+             not do: lower concurrently.substituteBelow, or rehearse on a clone",
             said.message
         ),
     )
@@ -627,19 +623,7 @@ mod tests {
     #[test]
     fn traffic_that_a_substitution_blocked_was_not_rehearsed() {
         let mut record = record(How::Stopped);
-        record.rehearsal.statements.push(Statement {
-            text: "CREATE INDEX CONCURRENTLY i ON t (a)".into(),
-            whole: true,
-            sent: None,
-            revision: None,
-            violation: None,
-            client: 1,
-            transaction: None,
-            micros: 0,
-            outcome: StatementOutcome::Substituted {
-                by: "CREATE INDEX i ON t (a)".into(),
-            },
-        });
+        record.rehearsal.blocked_by_substitution = true;
         record.guard = Some(Said::new(
             Verdict::BudgetExceeded(Budget::Blocking),
             "blocked",

@@ -51,6 +51,7 @@ pub(super) struct Recorder {
     findings: Vec<Finding>,
     verdict: Option<(Verdict, String)>,
     commits: u32,
+    locked: Vec<u32>,
     progress: watch::Sender<Progress>,
 }
 
@@ -79,6 +80,8 @@ pub(super) struct Recorded {
     pub verdict: Option<(Verdict, String)>,
     pub commits: u32,
     pub clients: u32,
+    /// The relations that plain forms of CONCURRENTLY statements locked.
+    pub locked: Vec<u32>,
 }
 
 impl Recorder {
@@ -94,6 +97,7 @@ impl Recorder {
             findings: Vec::new(),
             verdict: None,
             commits: 0,
+            locked: Vec::new(),
             progress,
         }
     }
@@ -178,7 +182,10 @@ impl Recorder {
                 }
             }
             Note::Skipped(id) => self.ended(id, StatementOutcome::Cut),
-            Note::Substituted(id, by) => self.substituted(id, by),
+            Note::Substituted { id, by, locks } => {
+                self.locked.extend(locks);
+                self.substituted(id, by);
+            }
             Note::Finding(finding) => self.findings.push(finding),
             Note::Verdict(verdict, message) => say(&mut self.verdict, verdict, message),
             Note::VirtualEnd { committed } => self.commits += u32::from(committed),
@@ -248,6 +255,7 @@ impl Recorder {
             verdict: self.verdict,
             commits: self.commits,
             clients: self.progress.borrow().clients,
+            locked: self.locked,
         }
     }
 }

@@ -200,9 +200,11 @@ impl<S: Surroundings> Transaction<S> {
         if self.upstream.faulted {
             return Ok(());
         }
-        self.output
-            .notes
-            .push(Note::Substituted(number, String::new()));
+        self.output.notes.push(Note::Substituted {
+            id: number,
+            by: String::new(),
+            locks: Vec::new(),
+        });
         self.output.notes.push(Note::Finding(Finding {
             code: "VacuumSkipped".to_owned(),
             severity: Severity::Info,

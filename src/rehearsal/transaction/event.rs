@@ -182,7 +182,14 @@ pub enum Note {
     /// It never ran, since an earlier one failed.
     Skipped(StatementId),
     /// It ran in another form.
-    Substituted(StatementId, String),
+    Substituted {
+        /// Which one.
+        id: StatementId,
+        /// What ran in its place; empty for nothing.
+        by: String,
+        /// The relations (`pg_class.oid`) that this locks harder than the real form does.
+        locks: Vec<u32>,
+    },
     /// A reader should know.
     Finding(Finding),
     /// The verdict is no longer open. The first one counts within one rank.

@@ -52,6 +52,8 @@ struct Known {
     default_partition: bool,
     /// The table is a system catalogue.
     system: bool,
+    /// It, its table and the partition that is named with it.
+    relations: Vec<u32>,
 }
 
 impl<S: Surroundings> Transaction<S> {
@@ -118,7 +120,7 @@ impl<S: Surroundings> Transaction<S> {
             self.not_rehearsed(NotRehearsed::CannotRunInTransaction, &message);
             return Ok(true);
         }
-        self.run_plain(id, statement, form, Some(known.bytes)).await
+        self.run_plain(id, statement, form, Some(known)).await
     }
 
     /// What there is to know, of literals: the object, and the partition or NULL.
@@ -130,7 +132,7 @@ impl<S: Surroundings> Transaction<S> {
         let sql = format!(
             "SELECT c.relkind, pg_catalog.pg_table_size(coalesce(p.oid, i.indrelid, c.oid)), \
              EXISTS (SELECT FROM pg_catalog.pg_partitioned_table t WHERE t.partrelid = c.oid AND t.partdefid <> 0), \
-             n.nspname IN ('pg_catalog', 'pg_toast') \
+             n.nspname IN ('pg_catalog', 'pg_toast'), c.oid, i.indrelid, p.oid \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
              LEFT JOIN pg_catalog.pg_class p ON p.oid = pg_catalog.to_regclass({partition}) \
@@ -149,6 +151,7 @@ impl<S: Surroundings> Transaction<S> {
             bytes: text(1).parse().unwrap_or(u64::MAX),
             default_partition: text(2) == "t",
             system: text(3) == "t",
+            relations: (4..7).filter_map(|at| text(at).parse().ok()).collect(),
         })))
     }
 
@@ -157,15 +160,19 @@ impl<S: Surroundings> Transaction<S> {
         id: ClientId,
         statement: &Arc<Statement>,
         form: &Concurrently,
-        size: Option<u64>,
+        known: Option<Known>,
     ) -> Flow<bool> {
         if self.upstream.faulted {
             return Ok(false);
         }
         self.add_traits(id, statement);
         let number = self.begin_statement(id, statement);
-        let plain = String::from_utf8_lossy(&form.plain).into_owned();
-        self.output.notes.push(Note::Substituted(number, plain));
+        let (size, locks) = known.map_or((0, Vec::new()), |known| (known.bytes, known.relations));
+        self.output.notes.push(Note::Substituted {
+            id: number,
+            by: String::from_utf8_lossy(&form.plain).into_owned(),
+            locks,
+        });
         if form.kind == ConcurrentKind::DetachPartition {
             self.own(&leave_check(&form.partition), &Addressee::Check);
         }
@@ -178,7 +185,7 @@ impl<S: Surroundings> Transaction<S> {
         if self.upstream.faulted {
             return Ok(false);
         }
-        let size = bytes(size.unwrap_or_default());
+        let size = bytes(size);
         self.output.notes.push(Note::Finding(Finding {
             code: "ConcurrentlySubstituted".to_owned(),
             severity: Severity::Info,

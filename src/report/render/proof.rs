@@ -119,6 +119,24 @@ pub(super) fn ledger(ledger: &Ledger) -> Vec<String> {
             )
         })
         .collect();
+    for table in &ledger.tables {
+        let (before, after) = (&table.before, &table.after);
+        if before.has_index != after.has_index {
+            lines.push(format!(
+                "table {} is marked as one with{} indexes, until it is vacuumed",
+                printable(&table.name),
+                if after.has_index { "" } else { "out" }
+            ));
+        }
+        if before.tuples != after.tuples {
+            lines.push(format!(
+                "the planner's estimate of the rows of {} went from {} to {}",
+                printable(&table.name),
+                before.tuples,
+                after.tuples
+            ));
+        }
+    }
     if let Some(wal) = ledger.wal_bytes.filter(|wal| *wal > 0) {
         lines.push(format!("at most {} of write-ahead log", bytes(wal)));
     }
