@@ -241,6 +241,35 @@ fn lost_rows_are_told_with_their_numbers_and_what_is_left_is_listed_for_people()
     }
 }
 
+#[test]
+fn rows_of_a_table_that_is_too_great_are_said_not_to_be_compared() {
+    let database = Server::shared().database();
+    database.psql(
+        "CREATE TABLE events (id int, payload text);
+         ALTER TABLE events ALTER payload SET STORAGE PLAIN;
+         INSERT INTO events SELECT n, repeat('x', 8000) FROM generate_series(1, 9000) n;
+         CREATE TABLE counts (events int)",
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let psql = |sql: &str| ["psql", "-Xqc", sql].map(str::to_owned);
+    let spec = serde_json::json!({
+        "command": {
+            "upgrade": psql("INSERT INTO events VALUES (0, 'first'); INSERT INTO counts VALUES (9001)"),
+            "downgrade": psql("DELETE FROM events WHERE id < 2; DELETE FROM counts"),
+        },
+        "dryRun": {"roundTrip": true},
+    });
+    std::fs::write(file.path(), spec.to_string()).unwrap();
+    let file = file.path().display().to_string();
+    let report = rehearse(&database, &["-f", &file], &[]).expect(0).report();
+    let said = message(&report, "RowsNotCompared");
+    assert!(
+        said.contains("the rows of events were not compared"),
+        "{said}"
+    );
+    assert!(!codes(&report).contains(&"DowngradeLostData"), "{report:?}");
+}
+
 #[rstest]
 #[case::again("again", true)]
 #[case::once("once", false)]

@@ -147,8 +147,8 @@ fn everything() -> tempfile::NamedTempFile {
         "roundTrip": true,
         "rerun": "Pending",
         "assertions": [{
-            "name": "all-there", "expect": "Value", "value": "100",
-            "sql": "SELECT count(*) FROM orders WHERE note IS NOT NULL OR id > 0",
+            "name": "all-there", "expect": "Value", "value": "101",
+            "sql": "SELECT count(*) FROM orders WHERE note IS NULL",
         }],
         "checks": [{
             "name": "reads", "command": ["sh", "-c", "psql \"$DATABASE_URL\" -Xqc 'SELECT note FROM orders'"],
