@@ -251,7 +251,14 @@ fn rows_of_a_table_that_is_too_great_are_said_not_to_be_compared() {
          CREATE TABLE counts (events int)",
     );
     let file = tempfile::NamedTempFile::new().unwrap();
-    let psql = |sql: &str| ["psql", "-Xqc", sql].map(str::to_owned);
+    let psql = |sql| {
+        [
+            "sh",
+            "-c",
+            &format!("psql \"$DATABASE_URL\" -Xqc \"{sql}\""),
+        ]
+        .map(str::to_owned)
+    };
     let spec = serde_json::json!({
         "command": {
             "upgrade": psql("INSERT INTO events VALUES (0, 'first'); INSERT INTO counts VALUES (9001)"),

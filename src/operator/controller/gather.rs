@@ -12,10 +12,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::last_seen::Awaited;
 use super::{Context, ControllerError};
-use crate::api::{LABEL_MIGRATION, Migration, Run};
+use crate::api::{JobRecord, LABEL_MIGRATION, Migration, Run};
 use crate::operator::pipeline::{
-    AppPod, KeptMap, ObservedJob, Problem, StoredReport, Unfetched, World,
+    AppPod, KeptMap, ObservedJob, Problem, RunPod, StoredReport, Unfetched, World,
 };
 use crate::operator::resources::{is_owned, unpack_report};
 
@@ -185,12 +186,7 @@ pub(super) async fn gather(
             reports.insert(job, report);
         }
     }
-    // The pod whose end is not on record yet.
-    let awaited = run
-        .and_then(|run| run.upgrade.as_ref())
-        .filter(|upgrade| upgrade.outcome.is_none())
-        .and_then(|upgrade| upgrade.pod.as_deref())
-        .filter(|uid| pods.iter().all(|pod| pod.uid().as_deref() != Some(*uid)));
+    let awaited = run.and_then(|run| awaited(run, &pods.items));
     let gone = context.last_seen.of(namespace, name, awaited);
     let failures = context.memory.of(namespace, name, run);
     Ok(Some(World {
@@ -214,6 +210,19 @@ pub(super) async fn gather(
         app_pods: pods.iter().filter_map(AppPod::read).collect(),
         migration,
     }))
+}
+
+/// The pod whose end is not on record yet, and that is not there.
+fn awaited<'a>(run: &'a Run, pods: &[Pod]) -> Option<Awaited<'a>> {
+    let unknown = |record: &&JobRecord| record.outcome.is_none();
+    if let Some(upgrade) = &run.upgrade {
+        let uid = Some(upgrade).filter(unknown)?.pod.as_deref()?;
+        let there = pods.iter().any(|pod| pod.uid().as_deref() == Some(uid));
+        return (!there).then_some(Awaited::Pod(uid));
+    }
+    let job = run.dry_run.as_ref().filter(unknown)?.uid.as_deref()?;
+    let there = pods.iter().any(|pod| RunPod::read(pod).job == job);
+    (!there).then_some(Awaited::OfJob(job))
 }
 
 fn stored(map: &ConfigMap) -> Option<StoredReport> {

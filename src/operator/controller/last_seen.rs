@@ -1,5 +1,5 @@
-//! The pods of upgrades as a watch saw them last: one that is gone before anybody looked may have
-//! said how it ended.
+//! The pods of runs as a watch saw them last: one that is gone before anybody looked may have said
+//! how it ended.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,13 +10,14 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, ResourceExt};
 
-use crate::api::{LABEL_MIGRATION, LABEL_PHASE, RunPhase};
+use crate::api::{LABEL_MIGRATION, LABEL_PHASE};
 use crate::operator::pipeline::{GonePod, RunPod};
 
 /// So many pods that are gone are remembered at most, the latest ones.
 const GONE: usize = 256;
 
-/// What the watch has said. Forgetting it (a restart) leaves the end of an upgrade unknown.
+/// What the watch has said. Forgetting it (a restart) leaves the end of an upgrade unknown, and a dry
+/// run lost.
 #[derive(Debug, Default)]
 pub(super) struct LastSeen {
     seen: Mutex<Seen>,
@@ -32,6 +33,24 @@ struct Seen {
     departures: u64,
 }
 
+/// The pod that a run waits for and that a listing did not show any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited<'a> {
+    /// This very pod, by its UID: no other pod of an upgrade is ever started.
+    Pod(&'a str),
+    /// The last pod of this Job, by the Job's UID: a dry run may have had several.
+    OfJob(&'a str),
+}
+
+impl Awaited<'_> {
+    fn is(self, pod: &RunPod) -> bool {
+        match self {
+            Self::Pod(uid) => pod.uid == uid,
+            Self::OfJob(uid) => pod.job == uid,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     namespace: String,
@@ -44,38 +63,40 @@ struct Entry {
 impl LastSeen {
     /// Listens for ever.
     pub(super) async fn follow(&self, pods: Api<Pod>) {
-        let upgrades = format!(
-            "{LABEL_MIGRATION},{LABEL_PHASE}={}",
-            RunPhase::Upgrade.as_str()
-        );
-        let config = watcher::Config::default().labels(&upgrades);
+        let runs = format!("{LABEL_MIGRATION},{LABEL_PHASE}");
+        let config = watcher::Config::default().labels(&runs);
         watch(pods, config)
             .default_backoff()
             .for_each(|event| async {
                 match event {
                     Ok(event) => self.note(&event),
-                    Err(error) => tracing::debug!(%error, "the watch of upgrades is interrupted"),
+                    Err(error) => tracing::debug!(%error, "the watch of runs is interrupted"),
                 }
             })
             .await;
     }
 
-    /// What is known of that pod, which a listing did not show any more. Other pods of the Migration
-    /// that are gone are forgotten: nobody will ask for them.
+    /// What is known of the pod that is awaited. Other pods of the Migration that are gone are
+    /// forgotten: nobody will ask for them.
     pub(super) fn of(
         &self,
         namespace: &str,
         migration: &str,
-        uid: Option<&str>,
+        awaited: Option<Awaited<'_>>,
     ) -> Option<GonePod> {
         let mut seen = self.lock();
-        seen.pods.retain(|known, entry| {
+        seen.pods.retain(|_, entry| {
             entry.gone.is_none()
-                || Some(known.as_str()) == uid
+                || awaited.is_some_and(|awaited| awaited.is(&entry.pod))
                 || entry.namespace != namespace
                 || entry.migration != migration
         });
-        let entry = seen.pods.get(uid?)?;
+        let awaited = awaited?;
+        let entry = seen
+            .pods
+            .values()
+            .filter(|entry| awaited.is(&entry.pod))
+            .max_by_key(|entry| entry.gone.unwrap_or(u64::MAX))?;
         Some(GonePod {
             pod: entry.pod.clone(),
             last: entry.gone.is_some(),
@@ -161,6 +182,10 @@ mod tests {
             "metadata": {
                 "name": "p", "namespace": "shop", "uid": uid,
                 "labels": {LABEL_MIGRATION: "orders", LABEL_PHASE: "upgrade"},
+                "ownerReferences": [{
+                    "apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job",
+                    "controller": true,
+                }],
             },
             "spec": {"containers": []},
             "status": {"containerStatuses": [{
@@ -180,7 +205,7 @@ mod tests {
     }
 
     fn of(last_seen: &LastSeen, uid: &str) -> Option<GonePod> {
-        last_seen.of("shop", "orders", Some(uid))
+        last_seen.of("shop", "orders", Some(Awaited::Pod(uid)))
     }
 
     #[test]
@@ -198,6 +223,19 @@ mod tests {
                 message: "said".into()
             }
         );
+    }
+
+    #[test]
+    fn of_the_pods_of_a_job_the_one_that_was_there_last_counts() {
+        let last_seen = seen([
+            Event::Delete(pod("evicted", Some(8))),
+            Event::Delete(pod("deleted", Some(7))),
+        ]);
+        let of = |job| last_seen.of("shop", "orders", Some(Awaited::OfJob(job)));
+        assert_eq!(of("job").unwrap().pod.uid, "deleted");
+        last_seen.note(&Event::Apply(pod("another", None)));
+        assert!(!of("job").unwrap().last, "one of them may be there");
+        assert_eq!(of("another job"), None);
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn look(
 ) -> Looked {
     let given_up = job.failed || job.deleting;
     let Some(pod) = &job.pod else {
-        if given_up || last_seen(world, record).is_some() {
+        if given_up || phase == RunPhase::Upgrade && last_seen(world, phase, record).is_some() {
             let why = "its pod is gone and was not seen to end";
             return gone(world, next, run, phase, record, why);
         }
@@ -189,7 +189,10 @@ fn look(
             Looked::Going(obstacle(world, next, pod.created, Some(problem)))
         }
         Progress::Refused(summary) => Looked::Over(refused(world, run, phase, &summary)),
-        Progress::Witnessed(summary) => witnessed(world, next, run, phase, record, pod, &summary),
+        Progress::Witnessed(summary) => {
+            let pod = Seen::There(pod);
+            witnessed(world, next, run, phase, record, pod, &summary)
+        }
         // A dry run whose pod was evicted gets another pod; the Job is given up when it does not.
         Progress::Silent(_) if phase == RunPhase::DryRun && !given_up => {
             next.wake(Duration::from_secs(2));
@@ -202,8 +205,8 @@ fn look(
     }
 }
 
-/// The pod, or its Job, is not there any more. What a watch saw of an upgrade's pod may tell all the
-/// same how it ended; without that nobody knows.
+/// The pod, or its Job, is not there any more. What a watch saw of the pod may tell all the same how
+/// it ended; without that nobody knows.
 fn gone(
     world: &World,
     next: &mut Next,
@@ -216,14 +219,17 @@ fn gone(
     if phase == RunPhase::Upgrade && record.pod.is_none() {
         return Looked::Over(not_started(world, phase, why));
     }
-    let Some(gone) = last_seen(world, record) else {
+    let Some(gone) = last_seen(world, phase, record) else {
         return Looked::Over(lost(world, phase, why));
     };
     let mut pod = gone.pod.clone();
     pod.finished |= gone.last;
     match pod.progress() {
         Progress::Refused(summary) => Looked::Over(refused(world, run, phase, &summary)),
-        Progress::Witnessed(summary) => witnessed(world, next, run, phase, record, &pod, &summary),
+        Progress::Witnessed(summary) => {
+            let pod = Seen::Gone(&pod);
+            witnessed(world, next, run, phase, record, pod, &summary)
+        }
         _ if !gone.last => {
             next.wake(Duration::from_secs(1));
             Looked::Going(None)
@@ -233,10 +239,21 @@ fn gone(
     }
 }
 
-/// The very pod that is on record, as it was when it went.
-fn last_seen<'a>(world: &'a World, record: &JobRecord) -> Option<&'a GonePod> {
+/// The very pod that is on record, or the last one of a dry run's Job, as it was when it went.
+fn last_seen<'a>(world: &'a World, phase: RunPhase, record: &JobRecord) -> Option<&'a GonePod> {
     let seen = world.gone.as_ref();
-    seen.filter(|gone| record.pod.as_ref() == Some(&gone.pod.uid))
+    seen.filter(|gone| match phase {
+        RunPhase::Upgrade => record.pod.as_ref() == Some(&gone.pod.uid),
+        RunPhase::DryRun => record.uid.as_ref() == Some(&gone.pod.job),
+    })
+}
+
+/// A pod whose witness has spoken.
+#[derive(Clone, Copy)]
+enum Seen<'a> {
+    There(&'a RunPod),
+    /// Its log went with it.
+    Gone(&'a RunPod),
 }
 
 fn is_overdue(world: &World, next: &mut Next, pod: &RunPod) -> bool {
@@ -279,9 +296,10 @@ fn witnessed(
     run: &mut Run,
     phase: RunPhase,
     record: &JobRecord,
-    pod: &RunPod,
+    seen: Seen<'_>,
     summary: &Summary,
 ) -> Looked {
+    let (Seen::There(pod) | Seen::Gone(pod)) = seen;
     if let Err(why) = belongs(world, run, phase, summary) {
         return Looked::Over(evidence_lost(world, phase, summary, &why));
     }
@@ -309,7 +327,7 @@ fn witnessed(
         pod: pod.name.clone(),
         summary: summary.clone(),
     };
-    match kept(world, &record.name, summary) {
+    match kept(world, &record.name, seen, summary) {
         Kept::Yes(report) => {
             outcome.report = Some(report.digest.clone());
             if phase == RunPhase::Upgrade && report.bound_to != run.evidence {
@@ -388,14 +406,18 @@ enum Kept<'a> {
     Never(String),
 }
 
-fn kept<'a>(world: &'a World, job: &str, summary: &Summary) -> Kept<'a> {
+fn kept<'a>(world: &'a World, job: &str, seen: Seen<'_>, summary: &Summary) -> Kept<'a> {
+    let enough = match seen {
+        Seen::There(_) => FETCHES,
+        Seen::Gone(_) => 1,
+    };
     match world.reports.get(job) {
         Some(report) if report.digest == summary.digest && report.summary == *summary => {
             Kept::Yes(report)
         }
         Some(_) => Kept::Never("the report that is kept under this name is another one".to_owned()),
         None => match (world.taken.get(job), world.unfetched.get(job)) {
-            (_, Some(failed)) if failed.tries >= FETCHES => Kept::Never(failed.why.clone()),
+            (_, Some(failed)) if failed.tries >= enough => Kept::Never(failed.why.clone()),
             (Some(problem), _) => Kept::Taken(problem.clone()),
             (None, Some(failed)) => {
                 let pause = FETCH_PAUSE * 2_i32.pow(failed.tries.saturating_sub(1).min(FETCHES));

@@ -575,10 +575,7 @@ impl Cluster {
             job.complete = !job.failed;
             self.at_large.retain(|name| *name != job.name);
             if let Going::EndsUnseen(_) = going {
-                let pod = job.pod.take();
-                if phase == RunPhase::Upgrade {
-                    self.gone = pod.map(|pod| GonePod { pod, last: true });
-                }
+                self.gone = job.pod.take().map(|pod| GonePod { pod, last: true });
             }
         }
     }
@@ -588,6 +585,7 @@ fn new_pod(job: &ObservedJob, now: Timestamp) -> RunPod {
     RunPod {
         name: format!("{}-pod", job.name),
         uid: format!("{}-pod", job.uid),
+        job: job.uid.clone(),
         gate: (job.phase == Some(RunPhase::Upgrade)).then_some(0),
         created: now,
         gone_by: None,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
 
 use super::problem::Problem;
 use crate::api::{UPGRADE_GATE, pod};
@@ -40,6 +41,8 @@ pub struct RunPod {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// The UID of its Job; empty when it has none.
+    pub job: String,
     /// The position of [`UPGRADE_GATE`] among its scheduling gates: while it has that, nothing of it
     /// has run.
     pub gate: Option<usize>,
@@ -107,6 +110,12 @@ impl RunPod {
         Self {
             name: of.metadata.name.clone().unwrap_or_default(),
             uid: of.metadata.uid.clone().unwrap_or_default(),
+            job: of
+                .owner_references()
+                .iter()
+                .find(|owner| owner.controller == Some(true) && owner.kind == "Job")
+                .map(|owner| owner.uid.clone())
+                .unwrap_or_default(),
             gate: spec
                 .into_iter()
                 .flat_map(|s| s.scheduling_gates.iter().flatten())

@@ -290,6 +290,54 @@ fn an_upgrade_whose_pod_was_deleted_ends_as_its_last_state_said(
     assert_eq!(released(&cluster), [V1]);
 }
 
+#[rstest]
+#[case(Verdict::Interrupted, reason::INTERRUPTED)]
+#[case(Verdict::Failed, reason::FAILED)]
+// The upgrade needs the evidence, which went with the pod.
+#[case(Verdict::Passed, reason::EVIDENCE_LOST)]
+fn a_dry_run_whose_pod_was_deleted_ends_as_its_last_state_said(
+    #[case] verdict: Verdict,
+    #[case] why: &str,
+    #[values(true, false)] job_is_gone_too: bool,
+) {
+    let mut cluster = Cluster::new();
+    cluster.dry_runs.push_back(Going::EndsUnseen(verdict));
+    while cluster.gone.is_none() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    let began = cluster.now;
+    let job = cluster.jobs.last_mut().unwrap();
+    // Passed or not: the Job has not seen it end.
+    (job.failed, job.complete) = (true, false);
+    if job_is_gone_too {
+        cluster.jobs.pop();
+    }
+    cluster.settle();
+    assert_eq!(cluster.reason(), why);
+    assert_eq!(cluster.now, began, "nothing is waited for");
+    cluster.retry();
+    cluster.run();
+    assert_eq!(released(&cluster), [V1]);
+}
+
+#[test]
+fn a_dry_run_whose_pod_was_evicted_waits_for_the_pod_in_its_place() {
+    let mut cluster = Cluster::new();
+    cluster
+        .dry_runs
+        .push_back(Going::EndsUnseen(Verdict::Interrupted));
+    while cluster.gone.is_none() {
+        cluster.settle();
+        cluster.kubelet();
+    }
+    // `podFailurePolicy` ignores an eviction: the Job goes on.
+    let job = cluster.jobs.last_mut().unwrap();
+    (job.failed, job.complete) = (false, false);
+    cluster.reconcile(1);
+    assert_eq!(cluster.reason(), reason::DRY_RUN_IN_PROGRESS);
+}
+
 /// The pod of an upgrade that runs is gone; what a watch saw of it, and whether that was its end.
 fn gone_while_it_ran(last: bool) -> Cluster {
     let mut cluster = Cluster::new();

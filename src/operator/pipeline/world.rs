@@ -32,7 +32,8 @@ pub struct World {
     pub refused: BTreeMap<String, Problem>,
     /// Jobs whose report cannot be kept while somebody else has the name of its ConfigMap.
     pub taken: BTreeMap<String, Problem>,
-    /// The pod of the run's upgrade as a watch saw it, when it is not there any more.
+    /// The pod of the run's upgrade, or else of its dry run, as a watch saw it, when it is not there
+    /// any more.
     pub gone: Option<GonePod>,
     /// The application's pods with the Migration's label.
     pub app_pods: Vec<AppPod>,
