@@ -159,8 +159,11 @@ fn message(report: &Report, code: &str) -> String {
 #[case::leftovers("leftovers", &["DowngradeLeftovers", "UpgradeAgainFailed"])]
 #[case::stub("stub", &["StubDowngrade", "UpgradeAgainFailed"])]
 #[case::missing("missing", &["MissingDowngrade"])]
+#[case::absent("absent", &["MissingDowngrade"])]
 #[case::failing("failing", &["DowngradeFailed"])]
 #[case::lossy("lossy", &["DowngradeLostData"])]
+#[case::truncating("truncating", &["DowngradeLostData"])]
+#[case::deleting("deleting", &["DowngradeLostData"])]
 #[case::data("data", &[])]
 // What the backfill wrote into the forgotten column is not lost.
 #[case::backfill("backfill", &["DowngradeLeftovers", "UpgradeAgainFailed"])]
@@ -241,16 +244,8 @@ fn lost_rows_are_told_with_their_numbers_and_what_is_left_is_listed_for_people()
     }
 }
 
-#[test]
-fn rows_of_a_table_that_is_too_great_are_said_not_to_be_compared() {
-    let database = Server::shared().database();
-    database.psql(
-        "CREATE TABLE events (id int, payload text);
-         ALTER TABLE events ALTER payload SET STORAGE PLAIN;
-         INSERT INTO events SELECT n, repeat('x', 8000) FROM generate_series(1, 9000) n;
-         CREATE TABLE counts (events int)",
-    );
-    let file = tempfile::NamedTempFile::new().unwrap();
+/// A file with two shell lines of psql, for the way there and the way back.
+fn there_and_back(upgrade: &str, downgrade: &str) -> tempfile::NamedTempFile {
     let psql = |sql| {
         [
             "sh",
@@ -260,13 +255,106 @@ fn rows_of_a_table_that_is_too_great_are_said_not_to_be_compared() {
         .map(str::to_owned)
     };
     let spec = serde_json::json!({
-        "command": {
-            "upgrade": psql("INSERT INTO events VALUES (0, 'first'); INSERT INTO counts VALUES (9001)"),
-            "downgrade": psql("DELETE FROM events WHERE id < 2; DELETE FROM counts"),
-        },
+        "command": {"upgrade": psql(upgrade), "downgrade": psql(downgrade)},
         "dryRun": {"roundTrip": true},
     });
+    let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), spec.to_string()).unwrap();
+    file
+}
+
+#[rstest]
+fn rows_that_others_write_meanwhile_are_not_the_migrations(#[values(13, 18)] major: u8) {
+    let database = at_the_first(major);
+    let file = there_and_back(
+        "UPDATE orders SET state = lower(state) WHERE id < 50; SELECT pg_sleep(0.3)",
+        "UPDATE orders SET state = initcap(state) WHERE id < 50",
+    );
+    let file = file.path().display().to_string();
+    // From another address than the command's.
+    let url = Server::shared_of(major).socket_url(&database.name);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let report = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                postgres::psql(&url, "INSERT INTO orders (state) VALUES ('New')");
+            }
+        });
+        let done = rehearse(&database, &["-f", &file], &[]);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.expect(0).report()
+    });
+    postgres::psql(&url, "DELETE FROM orders WHERE id > 100");
+    assert_eq!(
+        codes(&report)
+            .iter()
+            .filter(|code| **code == "DowngradeLostData")
+            .count(),
+        0
+    );
+    let said = message(&report, "RowsNotCompared");
+    assert!(
+        said.contains("others wrote into orders meanwhile"),
+        "{said}"
+    );
+    assert_eq!(report.round_trip.unwrap().cut, None);
+}
+
+#[rstest]
+fn rows_that_only_the_way_back_writes_are_said_not_to_be_compared(#[values(13, 18)] major: u8) {
+    let database = Server::shared_of(major).database();
+    database.psql("CREATE TABLE orders (id int); CREATE TABLE notes (id int)");
+    let file = there_and_back(
+        "INSERT INTO orders VALUES (1)",
+        "DELETE FROM orders; TRUNCATE notes",
+    );
+    let file = file.path().display().to_string();
+    let report = rehearse(&database, &["-f", &file], &[]).expect(0).report();
+    let said = message(&report, "RowsNotCompared");
+    assert!(
+        said.contains("the rows of public.notes were not compared"),
+        "{said}"
+    );
+}
+
+#[rstest]
+fn of_a_partitioned_table_the_partitions_are_compared(#[values(13, 18)] major: u8) {
+    let database = Server::shared_of(major).database();
+    database.psql(
+        "CREATE TABLE events (id int, note text) PARTITION BY RANGE (id);
+         CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10);
+         CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20);
+         INSERT INTO events SELECT n, 'note' FROM generate_series(1, 12) n",
+    );
+    let file = there_and_back(
+        "ALTER TABLE events DROP COLUMN note",
+        "ALTER TABLE events ADD COLUMN note text",
+    );
+    let file = file.path().display().to_string();
+    let report = rehearse(&database, &["-f", &file], &[]).expect(0).report();
+    let said = message(&report, "DowngradeLostData");
+    for partition in ["events_1: 9 rows", "events_2: 3 rows"] {
+        assert!(said.contains(partition), "{said}");
+    }
+    assert_eq!(
+        report.round_trip.unwrap().compared,
+        ["events_1", "events_2"]
+    );
+}
+
+#[test]
+fn rows_of_a_table_that_is_too_great_are_said_not_to_be_compared() {
+    let database = Server::shared().database();
+    database.psql(
+        "CREATE TABLE events (id int, payload text);
+         ALTER TABLE events ALTER payload SET STORAGE PLAIN;
+         INSERT INTO events SELECT n, repeat('x', 8000) FROM generate_series(1, 9000) n;
+         CREATE TABLE counts (events int)",
+    );
+    let file = there_and_back(
+        "INSERT INTO events VALUES (0, 'first'); INSERT INTO counts VALUES (9001)",
+        "DELETE FROM events WHERE id < 2; DELETE FROM counts",
+    );
     let file = file.path().display().to_string();
     let report = rehearse(&database, &["-f", &file], &[]).expect(0).report();
     let said = message(&report, "RowsNotCompared");

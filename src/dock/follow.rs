@@ -200,7 +200,7 @@ impl Stage<'_> {
         let stopped = course.stop.is_some();
         let reading = async {
             if self.plan.goes_on() {
-                course.touched = rows::written(&mut asker).await.unwrap_or_default();
+                course.touched = rows::touched(&mut asker).await.unwrap_or_default();
             }
             course.foreseen = Some(before.foresee(&mut asker).await?);
             self.ask_assertions(&asker, &deadline, &mut course.assertions)

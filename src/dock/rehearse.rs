@@ -81,6 +81,7 @@ impl Stage<'_> {
                 touched: &touched,
                 line: &line,
                 revisions: record.revisions.as_ref(),
+                listed: heard.as_ref().is_some_and(|heard| heard.code == Some(0)),
             };
             let second = self
                 .second_transaction(lease, &mut before, &known, link, keep)

@@ -23,12 +23,17 @@ use super::rows::{self, Counts, Summed, Sums};
 use super::tool::Tool;
 use super::tool::alembic::Pending;
 use crate::report::{Prediction, Revisions, RoundTrip, StepName, TripStep};
+use crate::schema::ObjectId;
 use legs::Legs;
 use walk::{Cut, Walk};
 
 /// Why there is no way back.
 const NOT_KNOWN: &str = "it is not known how Alembic is called behind this command; say so in \
                          alembic.command";
+
+/// A downgrade of revisions for several databases would go back in all of them.
+const NOT_LISTED: &str = "Alembic did not list its revisions, so it is not known whether they are \
+                          about this database alone";
 
 /// The pending revisions in order, or why they have none.
 pub(super) type Line = Result<Vec<Pending>, String>;
@@ -43,6 +48,8 @@ pub(super) struct Known<'a> {
     pub(super) line: &'a Line,
     /// What Alembic and the version tables say of them.
     pub(super) revisions: Option<&'a Revisions>,
+    /// Whether Alembic listed its revisions, so that their files could be looked at.
+    pub(super) listed: bool,
 }
 
 /// Where a walk leads.
@@ -73,7 +80,7 @@ impl Stage<'_> {
     /// holds the second transaction.
     pub(super) async fn second_transaction(
         &self,
-        lease: &Lease,
+        lease: &mut Lease,
         before: &mut Before,
         known: &Known<'_>,
         link: Sidecar,
@@ -90,6 +97,8 @@ impl Stage<'_> {
             Ok(route) => route,
             Err(reason) => return SecondTransaction::not_done(reason),
         };
+        let outside = rows::sums(&mut lease.client, &tables, None).await;
+        let outside = outside.map_or_else(|_| Sums::new(), |summed| summed.sums);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let opened = Holding::open(self, &Ground::of(lease), address).await;
         let mut holding = match opened {
@@ -128,7 +137,7 @@ impl Stage<'_> {
                 }
             }
         }
-        let compared = Compared {
+        let mut compared = Compared {
             before: taken.rows.0.sums,
             after: taken.rows.1,
             again: taken.again,
@@ -136,7 +145,17 @@ impl Stage<'_> {
                 true => taken.rows.0.not_read,
                 false => Vec::new(),
             },
+            unsteady: Vec::new(),
         };
+        let differing = taken.tried.iter().flat_map(Tried::differing);
+        let differing: Vec<String> = differing
+            .cloned()
+            .chain(compared.lost().into_keys())
+            .collect();
+        compared.unsteady = unsteady(lease, &outside, &differing).await;
+        for tried in &mut taken.tried {
+            tried.forget(&compared.unsteady);
+        }
         let mut found: Vec<_> = taken.tried.iter().flat_map(decide_legs::findings).collect();
         found.extend(findings(&before.state, first, &walked, &compared));
         if let (true, None, Err(reason)) = (self.plan.rerun, &route.legs, known.line) {
@@ -197,6 +216,9 @@ impl Stage<'_> {
             steps.extend(check.map(|check| (StepName::ModelCheck, check)));
             steps.push((StepName::SecondUpgrade, upgrade.clone()));
         }
+        if plan.round_trip && !known.listed && matches!(plan.tool, Tool::Alembic(_)) {
+            return Err(NOT_LISTED.to_owned());
+        }
         // Revision by revision the way back has been gone already.
         if plan.round_trip && !plan.each {
             steps.push((
@@ -212,6 +234,13 @@ impl Stage<'_> {
             versions,
         })
     }
+}
+
+/// Those of `tables` that are another matter than before although everything is rolled back: others
+/// have written into them.
+async fn unsteady(lease: &mut Lease, outside: &Sums, tables: &[String]) -> Vec<String> {
+    let now = rows::sums(&mut lease.client, tables, Some(outside)).await;
+    now.map_or_else(|_| Vec::new(), |now| rows::otherwise(outside, &now.sums))
 }
 
 impl Walk<'_> {
@@ -255,8 +284,32 @@ impl Walk<'_> {
                 let before = &taken.rows.0.sums;
                 let after = self.sums(name, route.tables, Some(before)).await?;
                 taken.rows.1 = Some(after.sums);
+                let unread = self.written_only_now(name, route).await?;
+                taken.rows.0.not_read.extend(unread);
             }
         }
         Ok(())
+    }
+    /// Tables of before that the way back has written or changed, and the upgrade had not.
+    async fn written_only_now(
+        &mut self,
+        name: StepName,
+        route: &Route<'_>,
+    ) -> Result<Vec<String>, Cut> {
+        let mut asker = self.asker.clone();
+        let touched = self
+            .watched(name.words(), rows::touched(&mut asker))
+            .await?;
+        let mut touched = touched.unwrap_or_default();
+        touched.retain(|table| {
+            let id = ObjectId {
+                kind: "relation".to_owned(),
+                identity: table.clone(),
+            };
+            self.before.snapshot.get(&id).is_some()
+                && !route.tables.contains(table)
+                && !route.versions.contains(table)
+        });
+        Ok(touched)
     }
 }

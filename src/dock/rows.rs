@@ -34,8 +34,11 @@ pub(super) struct Summed {
     pub(super) not_read: Vec<String>,
 }
 
-/// The tables that do not hold what they held, each with its numbers of rows.
-pub(super) fn lost(before: &Sums, after: &Sums) -> Vec<String> {
+/// Tables that do not hold what they held, with their numbers of rows.
+pub(super) type Lost = BTreeMap<String, String>;
+
+/// The tables that do not hold what they held.
+pub(super) fn lost(before: &Sums, after: &Sums) -> Lost {
     before
         .iter()
         .filter_map(|(table, was)| {
@@ -45,16 +48,35 @@ pub(super) fn lost(before: &Sums, after: &Sums) -> Vec<String> {
                 Some(_) => return None,
                 None => "no table that can be read".to_owned(),
             };
-            Some(format!("{table}: {}, then {then}", count(was.rows, "row")))
+            let numbers = format!("{}, then {then}", count(was.rows, "row"));
+            Some((table.clone(), numbers))
         })
         .collect()
 }
 
-/// The tables whose rows the transaction of `asker` has written, by their qualified names.
-pub(super) async fn written(asker: &mut impl Ask) -> Result<Vec<String>, AskError> {
+/// Those tables of `now` that do not hold what they held before.
+pub(super) fn otherwise(before: &Sums, now: &Sums) -> Vec<String> {
+    now.iter()
+        .filter(|(table, sum)| before.get(*table).is_some_and(|was| was != *sum))
+        .map(|(table, _)| table.clone())
+        .collect()
+}
+
+/// The tables that the transaction of `asker` has written or changed, by their qualified names: whose
+/// rows were counted, or that are locked as for that. TRUNCATE counts no rows.
+pub(super) async fn touched(asker: &mut impl Ask) -> Result<Vec<String>, AskError> {
     let sql = "SELECT pg_catalog.format('%I.%I', schemaname, relname) \
                FROM pg_catalog.pg_stat_xact_user_tables \
-               WHERE n_tup_ins + n_tup_upd + n_tup_del > 0";
+               WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 AND schemaname !~ '^pg_' \
+               UNION SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
+               FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+               WHERE l.pid = pg_catalog.pg_backend_pid() AND l.granted \
+               AND l.database = (SELECT oid FROM pg_catalog.pg_database \
+                                 WHERE datname = pg_catalog.current_database()) \
+               AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
+                              'AccessExclusiveLock') \
+               AND c.relkind = 'r' AND n.nspname !~ '^pg_'";
     Ok(asker
         .ask(sql)
         .await?
@@ -117,7 +139,8 @@ pub(super) fn changed(difference: &Difference) -> Vec<String> {
     tables
 }
 
-/// Counts and sums of those of `tables` that are there. Those that are too great or may not be read
+/// Counts and sums of those of `tables` that are there. A partition is a table of its own, its parent
+/// has no rows. Those that are too great or may not be read
 /// are named; of a table that was read `before`, the same columns are read again, however great it has
 /// become.
 pub(super) async fn sums(
@@ -142,7 +165,7 @@ pub(super) async fn sums(
               FROM pg_catalog.pg_attribute a \
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)::text \
              FROM pg_catalog.pg_class c \
-             WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' \
+             WHERE c.oid IN ({}) AND c.relkind = 'r' AND c.relpersistence <> 't' \
              ORDER BY 1",
             names.join(", ")
         ))
@@ -188,7 +211,7 @@ async fn sum(
     // The order of columns changes when one is dropped and added again; jsonb has its own.
     let sql = format!(
         "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended(\
-         (pg_catalog.to_jsonb(drydock_row){without})::text, 0)), 0) FROM {name} drydock_row"
+         (pg_catalog.to_jsonb(drydock_row){without})::text, 0)), 0) FROM ONLY {name} drydock_row"
     );
     let row = asker.ask(&sql).await.ok()?.into_iter().next()?;
     let [Some(rows), Some(hashes)] = <[_; 2]>::try_from(row).ok()? else {
@@ -218,14 +241,13 @@ mod tests {
     fn lost_rows_are_told_with_their_numbers() {
         let before = sums(100, "7");
         assert!(lost(&before, &sums(100, "7")).is_empty());
-        assert_eq!(lost(&before, &sums(97, "5")), ["orders: 100 rows, then 97"]);
-        assert_eq!(
-            lost(&before, &sums(100, "5")),
-            ["orders: 100 rows, then as many with other contents"]
-        );
-        assert_eq!(
-            lost(&before, &Sums::new()),
-            ["orders: 100 rows, then no table that can be read"]
-        );
+        for (after, numbers) in [
+            (sums(97, "5"), "100 rows, then 97"),
+            (sums(100, "5"), "100 rows, then as many with other contents"),
+            (Sums::new(), "100 rows, then no table that can be read"),
+        ] {
+            let lost = lost(&before, &after);
+            assert_eq!(lost, Lost::from([("orders".into(), numbers.into())]));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the way back from one revision shows, and a second run of it.
 
 use super::round_trip::{back, finding, info, names};
+use crate::dock::rows::Lost;
 use crate::report::{Finding, Leg, StepName};
 use crate::schema::Difference;
 
@@ -10,12 +11,31 @@ pub(in crate::dock) struct Tried {
     pub(in crate::dock) leg: Leg,
     /// What its upgrade changed.
     pub(in crate::dock) made: Difference,
-    /// Tables whose rows are not what they were behind its downgrade, with their numbers.
-    pub(in crate::dock) lost: Vec<String>,
+    /// Tables whose rows are not what they were behind its downgrade.
+    pub(in crate::dock) lost: Lost,
     /// How the upgrade behind the downgrade led elsewhere.
     pub(in crate::dock) elsewhere: Difference,
     /// Tables that a second run wrote into, and whose rows were not compared.
     pub(in crate::dock) not_compared: Vec<String>,
+}
+
+impl Tried {
+    /// Tables whose rows are another matter than before.
+    pub(in crate::dock) fn differing(&self) -> impl Iterator<Item = &String> {
+        self.lost
+            .keys()
+            .chain(self.leg.rerun_changed.iter().flatten())
+    }
+
+    /// Others wrote into these tables meanwhile, so nothing is known of what the revision did to them.
+    pub(in crate::dock) fn forget(&mut self, unsteady: &[String]) {
+        self.lost.retain(|table, _| !unsteady.contains(table));
+        self.leg.compared.retain(|table| !unsteady.contains(table));
+        if let Some(changed) = &mut self.leg.rerun_changed {
+            let others = changed.extract_if(.., |table| unsteady.contains(table));
+            self.not_compared.extend(others);
+        }
+    }
 }
 
 /// Judges, and names the revision in each sentence.
@@ -77,7 +97,8 @@ fn rerun(tried: &Tried) -> Vec<Finding> {
         found.push(info(
             "RerunNotCompared",
             &format!(
-                "a second run writes into {}, which may not be read or is greater than 64 MiB",
+                "a second run writes into {}, which may not be read, is greater than 64 MiB, or was \
+                 written by others meanwhile",
                 tried.not_compared.join(", ")
             ),
         ));
@@ -153,7 +174,10 @@ mod tests {
     ) {
         let mut tried = tried(vec![step(StepName::Downgrade, 0, "")]);
         tried.leg.left = difference(left);
-        tried.lost = lost.iter().map(|&it| it.to_owned()).collect();
+        tried.lost = lost
+            .iter()
+            .map(|&table| (table.to_owned(), "2 rows, then 1".to_owned()))
+            .collect();
         assert_eq!(codes(&tried), expected);
     }
 
@@ -186,5 +210,20 @@ mod tests {
         tried.leg.rerun_changed = Some(vec!["orders".to_owned()]);
         tried.not_compared = vec!["events".to_owned()];
         assert_eq!(codes(&tried), ["RerunChanged", "RerunNotCompared"]);
+    }
+
+    #[test]
+    fn nothing_is_said_of_rows_that_others_changed_meanwhile() {
+        let mut tried = tried(vec![
+            step(StepName::Downgrade, 0, ""),
+            step(StepName::Rerun, 0, ""),
+        ]);
+        tried.lost = Lost::from([("orders".to_owned(), "2 rows, then 3".to_owned())]);
+        tried.leg.rerun_changed = Some(vec!["orders".to_owned()]);
+        tried.leg.compared = vec!["orders".to_owned()];
+        assert_eq!(codes(&tried), ["DowngradeLostData", "RerunChanged"]);
+        tried.forget(&["orders".to_owned()]);
+        assert_eq!(codes(&tried), ["RerunNotCompared"]);
+        assert!(tried.leg.compared.is_empty());
     }
 }

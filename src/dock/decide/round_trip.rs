@@ -1,6 +1,6 @@
 //! What a round trip shows.
 
-use crate::dock::rows::{self, Sums};
+use crate::dock::rows::{self, Lost, Sums};
 use crate::dock::tool::Tool;
 use crate::report::{Finding, Prediction, Revisions, Severity, StepName, TripStep};
 use crate::schema::{Change, Difference, ObjectId, State};
@@ -22,8 +22,10 @@ pub(in crate::dock) struct Compared {
     pub(in crate::dock) after: Option<Sums>,
     /// Tables into which the second upgrade wrote.
     pub(in crate::dock) again: Vec<String>,
-    /// Tables that are too great for it, or may not be read.
+    /// Tables that are too great for it, or may not be read, or that only the downgrade wrote.
     pub(in crate::dock) not_read: Vec<String>,
+    /// Tables into which others wrote meanwhile.
+    pub(in crate::dock) unsteady: Vec<String>,
 }
 
 impl Compared {
@@ -31,9 +33,17 @@ impl Compared {
     pub(in crate::dock) fn tables(&self) -> Vec<String> {
         let after = self.after.iter().flat_map(Sums::keys);
         after
-            .filter(|table| self.before.contains_key(*table))
+            .filter(|table| self.before.contains_key(*table) && !self.unsteady.contains(table))
             .cloned()
             .collect()
+    }
+
+    /// Those whose rows are not what they were, by the downgrade alone.
+    pub(in crate::dock) fn lost(&self) -> Lost {
+        let after = self.after.as_ref();
+        let mut lost = after.map_or_else(Lost::new, |after| rows::lost(&self.before, after));
+        lost.retain(|table, _| !self.unsteady.contains(table));
+        lost
     }
 }
 
@@ -200,8 +210,19 @@ pub(in crate::dock) fn findings(
         found.push(info(
             "RowsNotCompared",
             &format!(
-                "the rows of {} were not compared: greater than 64 MiB, or not to be read",
+                "the rows of {} were not compared: greater than 64 MiB, not to be read, or written \
+                 on the way back only",
                 rows.not_read.join(", ")
+            ),
+        ));
+    }
+    if !rows.unsteady.is_empty() {
+        found.push(info(
+            "RowsNotCompared",
+            &format!(
+                "others wrote into {} meanwhile, so what the migration alone does to the rows is not \
+                 known",
+                rows.unsteady.join(", ")
             ),
         ));
     }
@@ -223,15 +244,10 @@ fn downgrade(
     step: &TripStep,
     rows: &Compared,
 ) -> Vec<Finding> {
-    let lost = rows
-        .after
-        .as_ref()
-        .map(|after| rows::lost(&rows.before, after))
-        .unwrap_or_default();
     let made = first
         .difference
         .only(|id, _| !is_made(&made(before, first), id));
-    back(step, &made, &left(before, first, walked), &lost)
+    back(step, &made, &left(before, first, walked), &rows.lost())
 }
 
 /// What a way back shows: how it ended, what of `made` it `left`, and tables that have `lost` rows.
@@ -239,13 +255,19 @@ pub(super) fn back(
     step: &TripStep,
     made: &Difference,
     left: &Difference,
-    lost: &[String],
+    lost: &Lost,
 ) -> Vec<Finding> {
     if step.exit != Some(0) {
-        let (code, text) = if step.output.contains("NotImplementedError") {
+        let says = |words: &str| step.output.contains(words);
+        let (code, text) = if says("NotImplementedError") {
             (
                 "MissingDowngrade",
                 "a revision has no downgrade: it raises NotImplementedError",
+            )
+        } else if says("has no attribute 'downgrade'") {
+            (
+                "MissingDowngrade",
+                "a revision has no downgrade: its file has no such function",
             )
         } else {
             ("DowngradeFailed", "the downgrade fails")
@@ -268,11 +290,15 @@ pub(super) fn back(
         ));
     }
     if !lost.is_empty() {
+        let told: Vec<String> = lost
+            .iter()
+            .map(|(table, numbers)| format!("{table}: {numbers}"))
+            .collect();
         found.push(finding(
             "DowngradeLostData",
             &format!(
                 "after the downgrade rows are not what they were before the upgrade: {}",
-                lost.join("; ")
+                told.join("; ")
             ),
         ));
     }
@@ -453,6 +479,7 @@ mod tests {
             after: Some(sums(rows.1)),
             again: Vec::new(),
             not_read: Vec::new(),
+            unsteady: Vec::new(),
         };
         findings(&first.before, &first, walked, &compared)
             .into_iter()
@@ -482,6 +509,10 @@ mod tests {
 
     #[rstest]
     #[case("NotImplementedError: there is no way back", "MissingDowngrade")]
+    #[case(
+        "AttributeError: module '0002_note_py' has no attribute 'downgrade'",
+        "MissingDowngrade"
+    )]
     #[case("column \"notes\" does not exist", "DowngradeFailed")]
     fn a_downgrade_that_fails_says_how(#[case] output: &str, #[case] code: &str) {
         let walked = [step(StepName::Downgrade, 1, output, None)];
@@ -608,6 +639,7 @@ mod tests {
             after: None,
             again: vec!["currencies".to_owned()],
             not_read: vec!["events".to_owned()],
+            unsteady: Vec::new(),
         };
         let found = findings(&first.before, &first, &walked, &compared);
         assert_eq!(found[0].code, "SecondUpgradeChanged");
