@@ -80,6 +80,13 @@ impl SpecificationArgs {
             }
         };
         if !self.command.is_empty() {
+            if self.alembic {
+                bail!(
+                    "--alembic is for `alembic upgrade head` without a command; a command that is \
+                     Alembic's is recognised, and one that calls it is named in a file with -f \
+                     (alembic.command)"
+                );
+            }
             spec.command = Some(CommandSpec {
                 upgrade: self.command.clone(),
                 ..spec.command.take().unwrap_or_default()

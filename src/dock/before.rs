@@ -141,6 +141,7 @@ impl Before {
             },
             difference: Difference::between(&self.snapshot, &after),
             during,
+            pieces: None,
         })
     }
 

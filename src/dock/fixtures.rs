@@ -151,6 +151,7 @@ mod tests {
             predicted: state(version),
             difference: Difference::between(&Snapshot::default(), &after),
             during: None,
+            pieces: Some(1),
         }
     }
 

@@ -14,7 +14,7 @@ use super::record::{DryRun, Said};
 use super::rehearse::{Audience, Stage};
 use super::rows;
 use crate::api::CheckTime;
-use crate::report::{Assertion, Checked, Fixture};
+use crate::report::{Assertion, Checked, Fixture, Prediction};
 use crate::verdict::{Environment, Verdict};
 
 /// How long clients of an open rehearsal that is stopped may take to be sent away.
@@ -223,7 +223,10 @@ impl Stage<'_> {
         let mut broken = course.broken;
         // The locks are gone: now there is time to put it together.
         let prediction = match course.foreseen.map(|foreseen| before.predict(foreseen)) {
-            Some(Ok(prediction)) => Some(prediction),
+            Some(Ok(prediction)) => Some(Prediction {
+                pieces: Some(rehearsal.pieces),
+                ..prediction
+            }),
             Some(Err(said)) => {
                 broken = Some(said);
                 None

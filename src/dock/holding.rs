@@ -230,6 +230,7 @@ impl Holding {
             // A core that is gone did not say it.
             xid: found.xid.or(upstream.xid),
             wrote: found.wrote,
+            pieces: found.pieces,
             backend_pid: Some(upstream.pid),
             gapless: found.gapless,
             blocked_by_substitution,

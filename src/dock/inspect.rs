@@ -95,6 +95,10 @@ impl Stage<'_> {
                 .as_ref()
                 .map(|prediction| &prediction.predicted.versions),
             statements: &record.rehearsal.statements,
+            unlocated: record
+                .ended
+                .as_ref()
+                .is_some_and(|ended| ended.output.contains("Can't locate revision")),
         };
         // The files are in the command's container, not here.
         let (revisions, mut findings) = judge(heard, alembic.target(), Some(seen), |_| None);

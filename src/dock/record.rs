@@ -107,6 +107,9 @@ pub struct Rehearsed {
     pub xid: Option<u64>,
     /// Whether the command wrote anything that a real commit would have kept.
     pub wrote: bool,
+    /// In how many transactions it committed what it may have written.
+    #[serde(default)]
+    pub pieces: u32,
     /// The server process that held the transaction.
     pub backend_pid: Option<i32>,
     /// Whether every answer was as expected.

@@ -142,8 +142,10 @@ impl Upgrading<'_> {
             "PGAPPNAME".to_owned(),
             format!("{UPGRADING}{}", self.run.id.0),
         )];
+        // A URL that the command gets in parts only carries no setting to it.
+        let text = self.text.filter(|_| !self.plan.expose.url.is_empty());
         let url = match (
-            self.text,
+            text,
             self.dialect.with_setting(
                 &given,
                 LOCK_TIMEOUT,

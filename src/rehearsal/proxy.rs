@@ -103,6 +103,8 @@ pub struct Record {
     pub verdict: Option<(Verdict, String)>,
     /// Virtual transactions that committed, implicit ones among them.
     pub commits: u32,
+    /// Those of them that may have written.
+    pub pieces: u32,
     /// Connections that were admitted.
     pub clients: u32,
     /// The relations (`pg_class.oid`) that the plain forms of CONCURRENTLY statements locked, which the
@@ -232,6 +234,7 @@ impl Rehearsal {
             findings: recorded.findings,
             verdict: recorded.verdict,
             commits: recorded.commits,
+            pieces: recorded.pieces,
             clients: recorded.clients,
             substituted: recorded.locked,
         }
@@ -258,6 +261,7 @@ impl Record {
                 "the rehearsal ended without a record".to_owned(),
             )),
             commits: 0,
+            pieces: 0,
             clients: 0,
             substituted: Vec::new(),
         }

@@ -61,6 +61,10 @@ pub struct Prediction {
     /// When, by the server's clock: definitions may hold that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub during: Option<Span>,
+    /// In how many transactions the command commits what it may have written. Where that is more than
+    /// one, the schema alone does not tell which of the rows of a broken-off upgrade are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<u32>,
 }
 
 /// One run, whole.

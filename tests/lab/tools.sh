@@ -91,17 +91,27 @@ build_helm4() {
     "helm.sh/helm/v4/cmd/helm@v$HELM4_VERSION"
 }
 
+# Into a folder, with fresh lists where those at hand are empty or old.
+download() {
+  (
+    cd "$1"
+    shift
+    apt-get download -qq -o APT::Sandbox::User=root "$@" 2>/dev/null && exit
+    apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root "$@"
+  )
+}
+
 # Debian's packages prometheus and pgbouncer would start services; only their programs are wanted.
 unpack_promtool() {
   say "promtool: fetching Debian's package prometheus"
-  (cd "$1" && apt-get download -qq -o APT::Sandbox::User=root prometheus) &&
+  download "$1" prometheus &&
     dpkg-deb --fsys-tarfile "$1"/prometheus_*.deb | tar -x -C "$1" --strip-components=3 ./usr/bin/promtool &&
     rm "$1"/prometheus_*.deb && "$1/promtool" --version >&2
 }
 
 unpack_pgbouncer() {
   say "PgBouncer: fetching Debian's package"
-  (cd "$1" && apt-get download -qq -o APT::Sandbox::User=root pgbouncer libc-ares2 libevent-2.1-7) || return 1
+  download "$1" pgbouncer libc-ares2 libevent-2.1-7 || return 1
   local package
   for package in "$1"/*.deb; do dpkg-deb --extract "$package" "$1" || return 1; done
   rm "$1"/*.deb

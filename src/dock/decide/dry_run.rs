@@ -439,6 +439,7 @@ mod tests {
             predicted: state,
             difference: Difference::default(),
             during: None,
+            pieces: Some(1),
         }
     }
 

@@ -444,6 +444,7 @@ mod tests {
             predicted: state(&after, &[revision]),
             difference: Difference::between(&before, &after),
             during: None,
+            pieces: Some(1),
         }
     }
 

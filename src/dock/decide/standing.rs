@@ -82,6 +82,7 @@ mod tests {
             predicted,
             difference: Difference::default(),
             during: None,
+            pieces: Some(1),
         }
     }
 

@@ -142,13 +142,27 @@ fn landed(predicted: &Prediction, after: &After) -> Said {
 /// However the command ended, it may have committed some of its work before.
 fn failed(record: &Upgrade, predicted: &Prediction, after: &After, what: &str) -> Said {
     let same_states = predicted.before == predicted.predicted;
+    let as_predicted = !same_states && unlike(predicted, after).is_empty();
+    let in_pieces = predicted.pieces != Some(1);
     let (failure, consequence) = if same_states && !record.remembers {
         (
             UpgradeFailure::Unknown,
             "the migration changes data only and no version table says whether it was committed; \
              a person has to look before it is retried",
         )
-    } else if !same_states && unlike(predicted, after).is_empty() {
+    } else if in_pieces && !record.remembers && (as_predicted || after.state == predicted.before) {
+        (
+            UpgradeFailure::Unknown,
+            if as_predicted {
+                "the schema is as it was rehearsed, but the command commits in several pieces, and no \
+                 version table says which of them are missing; a person has to look before it is \
+                 retried"
+            } else {
+                "the schema is as it was before, but the command commits in several pieces, and no \
+                 version table says which of them are there; a person has to look before it is retried"
+            },
+        )
+    } else if as_predicted {
         (
             UpgradeFailure::AllApplied,
             "the database is nevertheless exactly in the state that was rehearsed",
@@ -317,6 +331,7 @@ mod tests {
             predicted: state(&predicted, "b"),
             difference: Difference::between(&before, &predicted),
             during: None,
+            pieces: Some(1),
         }
     }
 
@@ -424,6 +439,7 @@ mod tests {
                 predicted: state(&snapshot(&[("t.note", "1")]), "b"),
                 difference: Difference::between(&before, &predicted),
                 during: None,
+                pieces: Some(1),
             };
             let (then, now) = (with_roles(then, false), with_roles(now, true));
             let after = After {
@@ -446,6 +462,7 @@ mod tests {
             predicted: state(&snapshot(&[("t.note", "1")]), "b"),
             difference: Difference::between(&snapshot(&[]), &predicted),
             during: None,
+            pieces: Some(1),
         };
         let none: &[(&str, &str)] = &[];
         for (now, named) in [
@@ -499,6 +516,38 @@ mod tests {
                 upgrade(&record, &data_only, Ok(&after(&[], "a"))).verdict,
                 Verdict::UpgradeFailed(UpgradeFailure::NothingApplied)
             );
+        }
+    }
+
+    #[test]
+    fn the_schema_never_proves_which_pieces_of_a_script_were_committed() {
+        let mut record = record(How::Exited { code: 3 });
+        let whole = prediction();
+        let scripts = [Some(2), None].map(|pieces| Prediction {
+            pieces,
+            ..prediction()
+        });
+        for (state, failure) in [
+            (after(&[], "a"), UpgradeFailure::NothingApplied),
+            (after(&[("t.note", "1")], "b"), UpgradeFailure::AllApplied),
+        ] {
+            for script in &scripts {
+                record.remembers = false;
+                assert_eq!(
+                    upgrade(&record, script, Ok(&state)).verdict,
+                    Verdict::UpgradeFailed(UpgradeFailure::Unknown)
+                );
+                assert_eq!(
+                    upgrade(&record, &whole, Ok(&state)).verdict,
+                    Verdict::UpgradeFailed(failure),
+                    "in one transaction all of it is there or nothing"
+                );
+                record.remembers = true;
+                assert_eq!(
+                    upgrade(&record, script, Ok(&state)).verdict,
+                    Verdict::UpgradeFailed(failure)
+                );
+            }
         }
     }
 

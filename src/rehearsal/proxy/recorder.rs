@@ -51,6 +51,7 @@ pub(super) struct Recorder {
     findings: Vec<Finding>,
     verdict: Option<(Verdict, String)>,
     commits: u32,
+    pieces: u32,
     locked: Vec<u32>,
     progress: watch::Sender<Progress>,
 }
@@ -79,6 +80,8 @@ pub(super) struct Recorded {
     pub findings: Vec<Finding>,
     pub verdict: Option<(Verdict, String)>,
     pub commits: u32,
+    /// Those of them that may have written.
+    pub pieces: u32,
     pub clients: u32,
     /// The relations that plain forms of CONCURRENTLY statements locked.
     pub locked: Vec<u32>,
@@ -97,6 +100,7 @@ impl Recorder {
             findings: Vec::new(),
             verdict: None,
             commits: 0,
+            pieces: 0,
             locked: Vec::new(),
             progress,
         }
@@ -188,7 +192,10 @@ impl Recorder {
             }
             Note::Finding(finding) => self.findings.push(finding),
             Note::Verdict(verdict, message) => say(&mut self.verdict, verdict, message),
-            Note::VirtualEnd { committed } => self.commits += u32::from(committed),
+            Note::VirtualEnd { committed, writes } => {
+                self.commits += u32::from(committed);
+                self.pieces += u32::from(committed && writes);
+            }
         }
     }
 
@@ -254,6 +261,7 @@ impl Recorder {
             findings: self.findings,
             verdict: self.verdict,
             commits: self.commits,
+            pieces: self.pieces,
             clients: self.progress.borrow().clients,
             locked: self.locked,
         }

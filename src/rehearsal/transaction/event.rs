@@ -203,6 +203,8 @@ pub enum Note {
     VirtualEnd {
         /// Committed, not rolled back.
         committed: bool,
+        /// It may have written.
+        writes: bool,
     },
 }
 

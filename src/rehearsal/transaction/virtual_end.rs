@@ -62,7 +62,7 @@ impl<S: Surroundings> Transaction<S> {
         let failed = self.upstream.faulted || gone;
         match self.state(id).clone() {
             Virtual::Idle if self.unit.started => {
-                self.keep_or_undo(id, !failed).await?;
+                self.keep_or_undo(id, !failed, self.unit.traits).await?;
             }
             Virtual::Open(open) if self.upstream.faulted => {
                 self.abort(id).await?;
@@ -151,7 +151,7 @@ impl<S: Surroundings> Transaction<S> {
         }
         let committed = !self.upstream.faulted;
         self.look_into_violation(id).await?;
-        self.keep_or_undo(id, committed).await?;
+        self.keep_or_undo(id, committed, open.traits).await?;
         self.set_state(id, Virtual::Idle);
         self.unit.restart();
         Ok(committed)
@@ -170,7 +170,7 @@ impl<S: Surroundings> Transaction<S> {
         }
         let committed = commit && !self.upstream.faulted;
         self.look_into_violation(id).await?;
-        self.keep_or_undo(id, committed).await?;
+        self.keep_or_undo(id, committed, self.unit.traits).await?;
         self.unit.restart();
         Ok(!commit || committed)
     }
@@ -186,25 +186,25 @@ impl<S: Surroundings> Transaction<S> {
             self.check_watch()?;
         }
         self.deferred.forget();
-        self.note_end(id, false);
+        self.note_end(id, false, Traits::default());
         self.set_state(id, Virtual::Idle);
         self.unit.restart();
         Ok(())
     }
 
     /// What a real COMMIT would have kept stays behind the savepoint; all else is undone.
-    async fn keep_or_undo(&mut self, id: ClientId, committed: bool) -> Flow<()> {
+    async fn keep_or_undo(&mut self, id: ClientId, committed: bool, traits: Traits) -> Flow<()> {
         if committed {
             self.deferred.keep();
         } else {
             self.roll_back_to_savepoint().await?;
             self.deferred.forget();
         }
-        self.note_end(id, committed);
+        self.note_end(id, committed, traits);
         Ok(())
     }
 
-    fn note_end(&mut self, id: ClientId, committed: bool) {
+    fn note_end(&mut self, id: ClientId, committed: bool, traits: Traits) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.portals.clear();
             client.local.clear();
@@ -219,7 +219,10 @@ impl<S: Surroundings> Transaction<S> {
                 client.own_lock_timeout = before;
             }
         }
-        self.output.notes.push(Note::VirtualEnd { committed });
+        self.output.notes.push(Note::VirtualEnd {
+            committed,
+            writes: traits.writes || traits.calls,
+        });
     }
 
     /// Cursors and portals die with their transaction; a later ALTER TABLE would fail otherwise.

@@ -26,6 +26,8 @@ pub struct Seen<'a> {
     pub after: Option<&'a BTreeMap<String, VersionTable>>,
     /// What the upgrade executed.
     pub statements: &'a [Statement],
+    /// Alembic said that no file has the database's revision.
+    pub unlocated: bool,
 }
 
 /// Lists longer than this end in a number.
@@ -172,7 +174,8 @@ fn standing(
     section: &mut report::Revisions,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let tables = Tables::of(seen.before, seen.after, |id| revisions.get(id).is_some());
+    let known = |id: &str| revisions.get(id).is_some();
+    let tables = Tables::of(seen.before, seen.after, seen.unlocated, known);
     section.tables = tables.used.clone();
     section.current = tables.before.clone();
     let unknown: Vec<&str> = tables
@@ -396,6 +399,7 @@ mod tests {
             before: &before,
             after: Some(&after),
             statements: &statements,
+            unlocated: false,
         };
         let (section, findings) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(codes(&findings), []);
@@ -419,6 +423,7 @@ mod tests {
             before: &before,
             after: None,
             statements: &[],
+            unlocated: false,
         };
         let (section, _) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(section.pending.len(), 1);
@@ -428,12 +433,27 @@ mod tests {
     }
 
     #[test]
+    fn the_only_version_table_may_be_another_applications() {
+        let before = tables(&[("billing.alembic_version", &["b9"])]);
+        let seen = Seen {
+            before: &before,
+            after: None,
+            statements: &[],
+            unlocated: false,
+        };
+        let (section, findings) = judge(&linear(), Some("head"), Some(seen), |_| None);
+        assert_eq!(codes(&findings), []);
+        assert_eq!(section.pending.len(), 3, "none of ours was applied");
+    }
+
+    #[test]
     fn a_revision_that_the_code_does_not_have_is_an_error() {
         let before = tables(&[("public.alembic_version", &["zz"])]);
         let seen = Seen {
             before: &before,
             after: None,
             statements: &[],
+            unlocated: true,
         };
         let (section, findings) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(codes(&findings), [("UnknownRevision", Severity::Error)]);
@@ -455,6 +475,7 @@ mod tests {
             before: &before,
             after: None,
             statements: &[],
+            unlocated: false,
         };
         let (section, findings) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(codes(&findings), [("SeveralVersionTables", Severity::Info)]);

@@ -24,6 +24,7 @@ impl Tables {
     pub(super) fn of(
         before: &BTreeMap<String, VersionTable>,
         after: Option<&BTreeMap<String, VersionTable>>,
+        unlocated: bool,
         known: impl Fn(&str) -> bool,
     ) -> Self {
         let old = alembics(before);
@@ -48,7 +49,10 @@ impl Tables {
         };
         let used = if changed.is_empty() {
             match (fitting(), all.as_slice()) {
-                (fitting, [only]) if fitting.is_empty() => vec![only.clone()],
+                // A table that fits nothing here may be another application's.
+                (fitting, [only]) if fitting.is_empty() && (unlocated || new.is_some()) => {
+                    vec![only.clone()]
+                }
                 (fitting, _) => fitting,
             }
         } else {
