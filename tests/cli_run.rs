@@ -11,6 +11,7 @@ use drydock::report::{Phase, Report};
 use drydock::verdict::{UpgradeFailure, Verdict};
 use postgres::Server;
 use program::{Done, drydock};
+use rstest::rstest;
 
 fn run(url: &str, script: &str) -> Done {
     let mut command = drydock(url);
@@ -217,6 +218,65 @@ fn an_upgrade_that_fails_says_where_the_database_is() {
     );
 }
 
+/// Of two statements that commit by themselves, the first one is there; the schema shows one of them.
+#[rstest]
+#[case::schema_as_before(
+    "UPDATE orders SET total = total + 1",
+    "ALTER TABLE orders ADD fee int"
+)]
+#[case::schema_as_rehearsed(
+    "ALTER TABLE orders ADD fee int",
+    "UPDATE orders SET total = total + 1"
+)]
+fn a_script_that_breaks_off_between_two_commits_is_unknown_whatever_the_schema_is(
+    #[case] first: &str,
+    #[case] then: &str,
+) {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE orders (id int, total int); INSERT INTO orders VALUES (1, 1)");
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("second").display().to_string();
+    let psql = "psql \"$DATABASE_URL\" -Xqc";
+    let done = run(
+        &database.url,
+        &format!(
+            "{psql} '{first}'; if [ -e {marker} ]; then exit 1; fi; touch {marker}; {psql} '{then}'"
+        ),
+    )
+    .expect(8);
+    let report = done.report();
+    assert_eq!(
+        report.verdict,
+        Verdict::UpgradeFailed(UpgradeFailure::Unknown)
+    );
+    assert!(
+        report.message.contains("commits in several pieces"),
+        "{done}"
+    );
+}
+
+#[test]
+fn a_script_of_one_transaction_that_fails_has_left_nothing() {
+    let database = Server::shared().database();
+    database.psql("CREATE TABLE orders (id int, total int)");
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("second").display().to_string();
+    let done = run(
+        &database.url,
+        &format!(
+            "then=; if [ -e {marker} ]; then then='SELECT 1/0;'; fi; touch {marker}; \
+             psql \"$DATABASE_URL\" -Xq -v ON_ERROR_STOP=1 -c \
+             \"BEGIN; UPDATE orders SET total = 1; ALTER TABLE orders ADD fee int; $then COMMIT\""
+        ),
+    )
+    .expect(8);
+    assert_eq!(
+        done.report().verdict,
+        Verdict::UpgradeFailed(UpgradeFailure::NothingApplied),
+        "{done}"
+    );
+}
+
 #[test]
 fn the_real_upgrade_reaches_its_database_with_the_users_own_sslmode() {
     for sslmode in [None, Some("allow")] {
@@ -260,6 +320,28 @@ fn the_real_upgrade_has_a_lock_timeout() {
         "psql \"$DATABASE_URL\" -Xqc \"CREATE TABLE seen AS SELECT current_setting('lock_timeout') v\"",
     )
     .expect(0);
+    assert_eq!(database.psql("SELECT v FROM seen"), "1500ms");
+}
+
+#[test]
+fn a_command_that_reads_the_address_in_parts_has_it_too() {
+    let database = Server::shared().database();
+    let parts = serde_json::json!({
+        "database": {"exposeAs": {
+            "host": "PGHOST", "port": "PGPORT", "name": "PGDATABASE", "user": "PGUSER",
+            "password": "PGPASSWORD",
+        }},
+        "command": {"upgrade": [
+            "psql", "-Xqc", "CREATE TABLE seen AS SELECT current_setting('lock_timeout') v",
+        ]},
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), parts.to_string()).unwrap();
+    let mut command = drydock(&database.url);
+    command
+        .args(["run", "--yes", "-o", "json", "-f"])
+        .arg(file.path());
+    Done::of(command).expect(0);
     assert_eq!(database.psql("SELECT v FROM seen"), "1500ms");
 }
 

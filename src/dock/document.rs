@@ -90,6 +90,7 @@ pub fn upgrade(
         predicted: after.state,
         difference: after.difference,
         during: after.during,
+        pieces: None,
     });
     report
 }

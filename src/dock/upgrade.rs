@@ -142,10 +142,10 @@ impl Upgrading<'_> {
             "PGAPPNAME".to_owned(),
             format!("{UPGRADING}{}", self.run.id.0),
         )];
-        // A URL that the command gets in parts only carries no setting to it.
-        let text = self.text.filter(|_| !self.plan.expose.url.is_empty());
+        // For a command that reads the address in parts; an option in the URL wins.
+        set.push(("PGOPTIONS".to_owned(), options(lease, &millis)));
         let url = match (
-            text,
+            self.text,
             self.dialect.with_setting(
                 &given,
                 LOCK_TIMEOUT,
@@ -154,7 +154,7 @@ impl Upgrading<'_> {
             ),
         ) {
             (Some(_), Some(url)) => url,
-            (Some(_), None) => {
+            (Some(_), None) if !self.plan.expose.url.is_empty() => {
                 findings.push(Finding {
                     code: "NoLockTimeout".to_owned(),
                     severity: Severity::Warning,
@@ -165,10 +165,7 @@ impl Upgrading<'_> {
                 });
                 given
             }
-            (None, _) => {
-                set.push(("PGOPTIONS".to_owned(), options(lease, &millis)));
-                given
-            }
+            _ => given,
         };
         // The variables of libpq are the user's own and stay as they are.
         let exposed = Expose {
