@@ -28,6 +28,9 @@ const BUDGET: f64 = 300.0;
 /// Between the guard's looks, and for ending the rehearsal.
 const MORE: f64 = 50.0;
 
+/// A sleeper that oversleeps by less than this is on time, in milliseconds.
+const ON_TIME: f64 = 5.0;
+
 /// Runs something beside what follows, until it is dropped.
 struct Beside {
     over: Arc<AtomicBool>,
@@ -146,8 +149,9 @@ fn everything() -> tempfile::NamedTempFile {
     let spec = serde_json::json!({"dryRun": {
         "roundTrip": true,
         "rerun": "Pending",
+        "fixtures": [{"name": "one-more", "sql": "INSERT INTO orders (id, state) VALUES (-1, 'New')"}],
         "assertions": [{
-            "name": "all-there", "expect": "Value", "value": "101",
+            "name": "all-there", "expect": "Value", "value": "102",
             "sql": "SELECT count(*) FROM orders WHERE note IS NULL",
         }],
         "checks": [{
@@ -219,8 +223,9 @@ fn a_reader_never_waits_longer_than_the_budget_whatever_is_asked_of_the_rehearsa
             "waits are not seen: {wait:.0} ms"
         );
         // On a full machine nobody is on time: the guard's look and its end are two moments.
+        let slack = if late < ON_TIME { 0.0 } else { 2.0 * late };
         assert!(
-            wait <= BUDGET + MORE + 2.0 * late,
+            wait <= BUDGET + MORE + slack,
             "run {run}, {asked:?}: a read waited {wait:.0} ms; a sleeper overslept {late:.0} ms\n{done}"
         );
         longest.push(wait);
