@@ -134,8 +134,7 @@ impl Guard {
         watched: i32,
         budgets: Budgets,
     ) -> Result<Self, GuardError> {
-        // A role's own limit on statements would end the guard in the middle of the run.
-        let settings = settings.clone().with("statement_timeout", "0");
+        let settings = settings.clone().unbounded(place.major);
         let mut client = connect::client(target, &settings)
             .await
             .map_err(GuardError::Connect)?;

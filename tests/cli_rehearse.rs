@@ -7,7 +7,7 @@ mod postgres;
 #[path = "cli/program.rs"]
 mod program;
 
-use drydock::report::StatementOutcome;
+use drydock::report::{Severity, StatementOutcome};
 use drydock::verdict::{Budget, Environment, NotRehearsed, RollbackProof, Verdict};
 use postgres::{Database, Options, Server};
 use program::{Done, bare, drydock, rehearse, rehearse_sql};
@@ -100,23 +100,91 @@ fn exit_code_1_after_every_statement_succeeded_is_a_failure() {
     );
 }
 
-#[test]
-fn a_pause_that_the_roles_own_timeout_would_end_is_said() {
+/// In force for every role in this database.
+fn orders_with(setting: &str, value: &str) -> Database<'static> {
     let database = orders();
-    // In force for every role in this database.
     let name = &database.name;
-    database.psql(&format!(
-        "ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '300ms'"
-    ));
-    let pause =
-        "(echo 'BEGIN; DELETE FROM orders;'; sleep 1; echo 'COMMIT;') | psql -X \"$DATABASE_URL\"";
-    let report = rehearse(&database.url, pause).expect(0).report();
-    let found = report.findings.iter().find(|it| it.code == "RoleTimeout");
-    let message = &found.unwrap().message;
+    database.psql(&format!("ALTER DATABASE {name} SET {setting} = '{value}'"));
+    database
+}
+
+const IDLE: &str = "idle_in_transaction_session_timeout";
+
+/// Pauses between the lines of a script for psql.
+fn pausing(lines: &[&str], seconds: f32) -> String {
+    let lines: Vec<_> = lines.iter().map(|line| format!("echo '{line}'")).collect();
+    let lines = lines.join(&format!("; sleep {seconds}; "));
+    format!("({lines}) | psql -X -v ON_ERROR_STOP=1 \"$DATABASE_URL\"")
+}
+
+#[test]
+fn a_pause_that_the_roles_own_timeout_would_end_fails_the_run() {
+    let database = orders_with(IDLE, "300ms");
+    let script = pausing(&["BEGIN; DELETE FROM orders;", "COMMIT;"], 1.5);
+    let report = rehearse(&database.url, &script).expect(1).report();
+    assert_eq!(report.verdict, Verdict::Failed);
+    let message = &report.message;
+    assert!(message.starts_with("the command paused for "), "{message}");
     assert!(
-        message.contains("300 ms is off in a rehearsal"),
+        message.contains(
+            "inside a transaction, behind statement 2; the role's \
+             idle_in_transaction_session_timeout of 300 ms would have ended its session there (25P03)"
+        ),
         "{message}"
     );
+    let found = report.findings.iter().find(|it| it.code == "RoleTimeout");
+    assert_eq!(found.unwrap().severity, Severity::Error);
+}
+
+#[rstest]
+#[case::shorter("10s", &["BEGIN; DELETE FROM orders;", "COMMIT;"], false)]
+#[case::outside_of_a_transaction("300ms", &["DELETE FROM orders;", "SELECT 1;"], true)]
+#[case::under_a_timeout_of_the_commands_own(
+    "300ms",
+    &["SET idle_in_transaction_session_timeout = 0; BEGIN; DELETE FROM orders;", "COMMIT;"],
+    true
+)]
+fn a_pause_that_the_roles_own_timeout_does_not_end_is_no_failure(
+    #[case] timeout: &str,
+    #[case] lines: &[&str],
+    #[case] said: bool,
+) {
+    let database = orders_with(IDLE, timeout);
+    let report = rehearse(&database.url, &pausing(lines, 1.0))
+        .expect(0)
+        .report();
+    let found = report.findings.iter().find(|it| it.code == "RoleTimeout");
+    assert_eq!(
+        found.map(|it| it.severity),
+        said.then_some(Severity::Info),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn a_transaction_that_the_roles_own_timeout_would_end_fails_the_run() {
+    let database = Server::shared_of(18).database();
+    database.psql(&format!(
+        "ALTER DATABASE {} SET transaction_timeout = '700ms'",
+        database.name
+    ));
+    let lines = ["BEGIN; CREATE TABLE notes ();", "SELECT 1;", "COMMIT;"];
+    let report = rehearse(&database.url, &pausing(&lines, 1.0))
+        .expect(1)
+        .report();
+    let message = &report.message;
+    assert!(
+        message.contains(
+            "the role's transaction_timeout of 700 ms would have ended its session there (25P04)"
+        ),
+        "{message}"
+    );
+    let lines = ["CREATE TABLE notes ();", "SELECT 1;", "SELECT 2;"];
+    let report = rehearse(&database.url, &pausing(&lines, 1.0))
+        .expect(0)
+        .report();
+    let found = report.findings.iter().find(|it| it.code == "RoleTimeout");
+    assert_eq!(found.unwrap().severity, Severity::Info);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::lease::Lease;
 use super::link::{Ended, How, Sidecar};
 use super::record::{DryRun, Said};
 use super::rehearse::{Audience, Stage};
-use super::rows;
+use super::{rows, timeouts};
 use crate::api::CheckTime;
 use crate::report::{Assertion, Checked, Fixture, Prediction};
 use crate::verdict::{Environment, Verdict};
@@ -261,6 +261,7 @@ impl Stage<'_> {
             checks: course.checks,
             revisions: None,
             second: None,
+            timeouts: timeouts::of_role(&lease.identity.timeouts),
             denied: None,
             interrupted,
             broken,

@@ -10,7 +10,7 @@ use super::before::Holder;
 use super::console::Console;
 use super::lease::Lease;
 use super::link::Start;
-use super::record::{Rehearsed, Said};
+use super::record::{Lasted, Rehearsed, Said};
 use super::rehearse::Stage;
 use super::trouble::{guarding, identifying, opening};
 use crate::guard::{self, Budgets, Deadline, Guard, name_of_command};
@@ -18,7 +18,7 @@ use crate::postgres::connect::StartupSettings;
 use crate::postgres::dialect::Entrance;
 use crate::postgres::identity::{self, Place};
 use crate::postgres::url::{Password, Target};
-use crate::rehearsal::proxy::{Asker, Rehearsal, Settings};
+use crate::rehearsal::proxy::{self, Asker, Rehearsal, Settings};
 use crate::verdict::{Environment, Verdict};
 
 /// How often the rehearsal's progress is looked at.
@@ -240,8 +240,17 @@ impl Holding {
             verdict: found
                 .verdict
                 .map(|(verdict, message)| Said::new(verdict, message)),
+            longest_pause: found.longest_pause.map(lasted),
+            longest_transaction: found.longest_transaction.map(lasted),
         };
         (rehearsed, guard)
+    }
+}
+
+fn lasted(found: proxy::Lasted) -> Lasted {
+    Lasted {
+        millis: u64::try_from(found.time.as_millis()).unwrap_or(u64::MAX),
+        statement: found.statement,
     }
 }
 

@@ -48,7 +48,11 @@ impl Lease {
         let identity = identity::check(&mut client)
             .await
             .map_err(|error| identifying(&error))?;
-        let settings = StartupSettings::for_major(&application, identity.place.major);
+        let major = identity.place.major;
+        let settings = StartupSettings::for_major(&application, major);
+        connect::set(&mut client, &settings.clone().unbounded(major))
+            .await
+            .map_err(|error| asking("set what keeps a session alive", &error))?;
         let began = Instant::now();
         while let Some(holder) = lock::try_take(&mut client)
             .await

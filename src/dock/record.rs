@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::before::{Before, Holder};
 use super::link::{Ended, How};
+use super::timeouts;
 use crate::report::{
     Assertion, Checked, Database, Finding, Fixture, Prediction, Revisions, RoundTrip, RunId,
     Severity, Statement,
@@ -88,6 +89,9 @@ pub struct DryRun {
     /// The second transaction, when one was asked for and the first one passed.
     #[serde(default)]
     pub second: Option<SecondTransaction>,
+    /// The role's own timeouts on transactions, which are off in the rehearsal.
+    #[serde(default)]
+    pub timeouts: RoleTimeouts,
     /// What was found and is not to be let through.
     #[serde(default)]
     pub denied: Option<Said>,
@@ -126,6 +130,34 @@ pub struct Rehearsed {
     pub findings: Vec<Finding>,
     /// The rehearsal's own verdict, when it has one.
     pub verdict: Option<Said>,
+    /// The longest pause of a connection inside a transaction block; `None` when there was none that
+    /// timeouts of the role's would count.
+    #[serde(default)]
+    pub longest_pause: Option<Lasted>,
+    /// The longest transaction, pauses included, as far as timeouts of the role's would count it.
+    #[serde(default)]
+    pub longest_transaction: Option<Lasted>,
+}
+
+/// How long something lasted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lasted {
+    /// How long, in milliseconds.
+    pub millis: u64,
+    /// The last statement before its end, counted from 1; 0 for none.
+    pub statement: u64,
+}
+
+/// The role's own timeouts on transactions, in milliseconds; `None` is off (manual, "Client Connection
+/// Defaults").
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleTimeouts {
+    /// `idle_in_transaction_session_timeout`.
+    pub idle_in_transaction_millis: Option<u64>,
+    /// `transaction_timeout` (PostgreSQL 17).
+    pub transaction_millis: Option<u64>,
 }
 
 /// A real upgrade.
@@ -229,6 +261,7 @@ impl DryRun {
             && self.checks.iter().all(Checked::passed)
             && self.rehearsal.gapless
             && self.rehearsal.verdict.is_none()
+            && timeouts::exceeded(&self.timeouts, &self.rehearsal).is_none()
             && self.guard.is_none()
             && self.broken.is_none()
             && !self.interrupted
@@ -306,6 +339,7 @@ impl DryRun {
             checks: Vec::new(),
             revisions: None,
             second: None,
+            timeouts: RoleTimeouts::default(),
             denied: None,
             interrupted: false,
             broken: None,

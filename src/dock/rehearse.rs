@@ -100,9 +100,9 @@ impl Stage<'_> {
             .findings
             .extend(lease.identity.warnings.iter().map(finding));
         record.findings.extend(timeouts::ahead(
-            &lease.identity.timeouts,
+            &record.timeouts,
             record.ended.as_ref().map_or(0, |ended| ended.millis),
-            &record.rehearsal.statements,
+            &record.rehearsal,
         ));
         record
             .findings

@@ -88,7 +88,8 @@ pub async fn after(
 /// Connects to where the run took place, and nowhere else. What ended the run may still be going
 /// on: a server that recovers from a crash takes nobody in.
 async fn connect(target: &Target, run: &RunId, database: &Database) -> Result<Client, String> {
-    let settings = StartupSettings::first(&application_name(run));
+    let settings = StartupSettings::for_major(&application_name(run), database.major)
+        .unbounded(database.major);
     let began = Instant::now();
     let mut client = loop {
         match connect::pin(target, &settings).await {

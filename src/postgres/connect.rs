@@ -14,7 +14,7 @@ use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::ask::one;
+use super::ask::{Ask, AskError, literal, one};
 use super::url::{Host, HostName, SessionAttributes, SslMode, Target};
 pub use client::Client;
 pub use error::{ConnectError, Trouble};
@@ -24,8 +24,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Settings for the startup packet. Nothing is set later with SET: through a pooler a SET would
-/// reach somebody else's session.
+/// Settings for the startup packet: through a pooler a SET would reach somebody else's session. Only
+/// where no pooler is in between they may be [set](`set`) later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StartupSettings {
     settings: Vec<(String, String)>,
@@ -52,6 +52,19 @@ impl StartupSettings {
         settings
             .with("idle_session_timeout", "0")
             .with("client_connection_check_interval", "500ms")
+    }
+
+    /// Without the role's own bounds on statements and transactions, which are for its migrations and
+    /// would end what drydock itself asks.
+    #[must_use]
+    pub fn unbounded(self, major: u32) -> Self {
+        let settings = self
+            .with("statement_timeout", "0")
+            .with("idle_in_transaction_session_timeout", "0");
+        if major < 17 {
+            return settings;
+        }
+        settings.with("transaction_timeout", "0")
     }
 
     /// Adds or replaces one setting.
@@ -156,6 +169,29 @@ pub async fn raw(target: &Target, settings: &StartupSettings) -> Result<Raw, Con
 pub async fn client(target: &Target, settings: &StartupSettings) -> Result<Client, ConnectError> {
     let settings = settings.clone().with("client_encoding", "UTF8");
     Client::over(raw(target, &settings).await?).await
+}
+
+/// Sets in a session that is open already what another one is started with: the first connection of a
+/// run does not know the server's major yet. Only for a session of which it is known that no pooler
+/// gives it away.
+///
+/// # Errors
+/// When the server does not take a setting.
+pub async fn set(asker: &mut impl Ask, settings: &StartupSettings) -> Result<(), AskError> {
+    let calls: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| {
+            format!(
+                "pg_catalog.set_config({}, {}, false)",
+                literal(name),
+                literal(value)
+            )
+        })
+        .collect();
+    asker
+        .ask(&format!("SELECT {}", calls.join(", ")))
+        .await
+        .map(drop)
 }
 
 /// Settles which of several hosts and addresses is meant, so that every connection of one run

@@ -4,6 +4,7 @@
 //! A rehearsal is opened, serves clients, answers questions of our own inside its transaction, and
 //! is finished by the one ROLLBACK. However it ends, upstream is never reconnected.
 
+mod lasting;
 mod listener;
 mod lookout;
 mod opening;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+pub use lasting::Lasted;
 pub use opening::OpenError;
 pub use recorder::{Beside, KEPT, Progress};
 
@@ -110,6 +112,12 @@ pub struct Record {
     /// The relations (`pg_class.oid`) that the plain forms of CONCURRENTLY statements locked, which the
     /// real ones do not.
     pub substituted: Vec<u32>,
+    /// The longest pause of a client inside a transaction block, with the statement behind which it
+    /// was; as long as the command sets no timeouts of its own.
+    pub longest_pause: Option<Lasted>,
+    /// The longest transaction, pauses included, with its last statement; as long as the command sets
+    /// no timeouts of its own.
+    pub longest_transaction: Option<Lasted>,
 }
 
 impl Rehearsal {
@@ -237,6 +245,8 @@ impl Rehearsal {
             pieces: recorded.pieces,
             clients: recorded.clients,
             substituted: recorded.locked,
+            longest_pause: recorded.longest.pause,
+            longest_transaction: recorded.longest.transaction,
         }
     }
 
@@ -264,6 +274,8 @@ impl Record {
             pieces: 0,
             clients: 0,
             substituted: Vec::new(),
+            longest_pause: None,
+            longest_transaction: None,
         }
     }
 }

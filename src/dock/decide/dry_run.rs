@@ -3,6 +3,7 @@
 use super::{words, worst};
 use crate::dock::link::How;
 use crate::dock::record::{DryRun, Said};
+use crate::dock::timeouts;
 use crate::rehearsal::proxy::KEPT;
 use crate::report::{
     AssertionOutcome, CheckOutcome, Checked, CheckedAt, Severity, Statement, StatementOutcome,
@@ -40,6 +41,7 @@ pub fn dry_run(record: &DryRun, witness: Option<Result<&Witnessed, &str>>) -> Sa
         command(record),
         assertions(record),
         checks(record),
+        timeouts::exceeded(&record.timeouts, &record.rehearsal).filter(|_| !is_open(record)),
         record.denied.clone(),
         record
             .interrupted
@@ -370,7 +372,7 @@ mod tests {
 
     use super::*;
     use crate::dock::link::Ended;
-    use crate::dock::record::{Rehearsed, Run};
+    use crate::dock::record::{Lasted, Rehearsed, RoleTimeouts, Run};
     use crate::report::{CatalogueClass, CatalogueMove, Finding, Prediction, RunId, ServerError};
     use crate::schema::{Difference, Fingerprint, Snapshot, State};
 
@@ -423,6 +425,7 @@ mod tests {
             checks: vec![],
             revisions: None,
             second: None,
+            timeouts: RoleTimeouts::default(),
             denied: None,
             interrupted: false,
             broken: None,
@@ -517,6 +520,53 @@ mod tests {
         let said = decided(&record(How::Exited { code: 1 }));
         assert_eq!(said.verdict, Verdict::Failed);
         assert!(said.message.contains("although every statement succeeded"));
+    }
+
+    #[test]
+    fn a_pause_that_the_roles_own_timeout_would_end_is_a_failure_unless_worse_is_said() {
+        let mut record = record(How::Exited { code: 0 });
+        record.timeouts.idle_in_transaction_millis = Some(300);
+        let pause = |millis| {
+            Some(Lasted {
+                millis,
+                statement: 3,
+            })
+        };
+        record.rehearsal.longest_pause = pause(299);
+        assert_eq!(decided(&record).verdict, Verdict::Passed);
+        assert!(record.may_go_on());
+        record.rehearsal.longest_pause = pause(1000);
+        let said = decided(&record);
+        assert_eq!(said.verdict, Verdict::Failed);
+        assert!(said.message.starts_with(
+            "the command paused for 1.00 s inside a transaction, behind statement 3; the role's \
+             idle_in_transaction_session_timeout of 300 ms would have ended its session there (25P03)"
+        ));
+        assert!(!record.may_go_on());
+        record.guard = Some(Said::new(
+            Verdict::BudgetExceeded(Budget::Blocking),
+            "blocked",
+        ));
+        let worse = Verdict::Failed.worst(Verdict::BudgetExceeded(Budget::Blocking));
+        assert_eq!(decided(&record).verdict, worse);
+        record.guard = None;
+        // Who types a rehearsal by hand takes his time.
+        record.run.command.clear();
+        record.ended = None;
+        assert_eq!(decided(&record).verdict, Verdict::Passed);
+    }
+
+    #[test]
+    fn a_transaction_that_the_roles_own_timeout_would_end_is_a_failure() {
+        let mut record = record(How::Exited { code: 0 });
+        record.timeouts.transaction_millis = Some(5_000);
+        record.rehearsal.longest_transaction = Some(Lasted {
+            millis: 7_000,
+            statement: 9,
+        });
+        let said = decided(&record);
+        assert_eq!(said.verdict, Verdict::Failed);
+        assert!(said.message.contains("(25P04)"), "{}", said.message);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::rehearsal::transaction::{Note, StatementId};
+use super::lasting::{Lasting, Longest};
+use crate::rehearsal::transaction::{ClientId, Note, StatementId};
 use crate::report::{Finding, Statement, StatementOutcome};
 use crate::verdict::Verdict;
 
@@ -53,6 +54,7 @@ pub(super) struct Recorder {
     commits: u32,
     pieces: u32,
     locked: Vec<u32>,
+    lasting: Lasting,
     progress: watch::Sender<Progress>,
 }
 
@@ -85,6 +87,8 @@ pub(super) struct Recorded {
     pub clients: u32,
     /// The relations that plain forms of CONCURRENTLY statements locked.
     pub locked: Vec<u32>,
+    /// The longest pause and the longest transaction.
+    pub longest: Longest,
 }
 
 impl Recorder {
@@ -102,6 +106,7 @@ impl Recorder {
             commits: 0,
             pieces: 0,
             locked: Vec::new(),
+            lasting: Lasting::default(),
             progress,
         }
     }
@@ -114,6 +119,11 @@ impl Recorder {
             return;
         }
         self.show(|progress| progress.clients += 1);
+    }
+
+    /// A client says something.
+    pub(super) fn spoke(&mut self, client: ClientId) {
+        self.lasting.spoke(client, Instant::now());
     }
 
     /// What the check that is just over did.
@@ -168,6 +178,9 @@ impl Recorder {
                     Place::Beyond(Box::new(begun))
                 };
                 self.running.insert(statement, (place, now));
+                let number = self.statements.len() as u64 + self.omitted;
+                self.lasting
+                    .begun(statement, number, client, transaction, now);
             }
             Note::Done(id, tag) => self.ended(id, StatementOutcome::Done { tag }),
             Note::Failed(id, error) => {
@@ -188,10 +201,16 @@ impl Recorder {
             Note::Skipped(id) => self.ended(id, StatementOutcome::Cut),
             Note::Substituted { id, by, locks } => {
                 self.locked.extend(locks);
+                self.lasting.substituted(id);
                 self.substituted(id, by);
             }
             Note::Finding(finding) => self.findings.push(finding),
             Note::Verdict(verdict, message) => say(&mut self.verdict, verdict, message),
+            Note::Ready {
+                client,
+                transaction,
+            } => self.lasting.ready(client, transaction, Instant::now()),
+            Note::OwnTimeouts => self.lasting.end(),
             Note::VirtualEnd { committed, writes } => {
                 self.commits += u32::from(committed);
                 self.pieces += u32::from(committed && writes);
@@ -216,6 +235,7 @@ impl Recorder {
     }
 
     fn ended(&mut self, id: StatementId, outcome: StatementOutcome) {
+        self.lasting.ended(id, Instant::now());
         let Some((place, since)) = self.running.remove(&id) else {
             return;
         };
@@ -264,6 +284,7 @@ impl Recorder {
             pieces: self.pieces,
             clients: self.progress.borrow().clients,
             locked: self.locked,
+            longest: self.lasting.longest(),
         }
     }
 }
@@ -280,22 +301,50 @@ fn say(said: &mut Option<(Verdict, String)>, verdict: Verdict, message: String) 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::rehearsal::transaction::ClientId;
     use crate::report::ServerError;
+
+    fn begun(statement: StatementId, transaction: Option<u32>) -> Note {
+        Note::Begun {
+            statement,
+            client: ClientId(1),
+            transaction,
+            text: statement.to_string(),
+            whole: true,
+            sent: None,
+        }
+    }
+
+    #[test]
+    fn the_longest_pause_in_a_transaction_and_its_place_are_kept() {
+        let mut recorder = Recorder::new(watch::channel(Progress::default()).0);
+        for (statement, transaction, millis) in [(0, None, 100), (1, Some(1), 1), (2, Some(1), 50)]
+        {
+            recorder.note(begun(statement, transaction));
+            recorder.note(Note::Done(statement, "SELECT 1".to_owned()));
+            recorder.note(Note::Ready {
+                client: ClientId(1),
+                transaction,
+            });
+            std::thread::sleep(Duration::from_millis(millis));
+            recorder.spoke(ClientId(1));
+        }
+        recorder.note(begun(3, Some(1)));
+        recorder.note(Note::Done(3, "COMMIT".to_owned()));
+        let longest = recorder.finish().longest;
+        let (pause, transaction) = (longest.pause.unwrap(), longest.transaction.unwrap());
+        assert!(pause.time >= Duration::from_millis(50));
+        assert!(transaction.time > pause.time);
+        assert_eq!((pause.statement, transaction.statement), (3, 4));
+    }
 
     #[test]
     fn a_statement_that_fails_is_kept_wherever_it_comes() {
         let mut recorder = Recorder::new(watch::channel(Progress::default()).0);
         for statement in 0..KEPT + 5 {
-            recorder.note(Note::Begun {
-                statement,
-                client: ClientId(1),
-                transaction: None,
-                text: statement.to_string(),
-                whole: true,
-                sent: None,
-            });
+            recorder.note(begun(statement, None));
             recorder.note(match statement.checked_sub(KEPT) {
                 Some(1 | 3) => Note::Failed(statement, ServerError::default()),
                 _ => Note::Done(statement, "SELECT 1".to_owned()),

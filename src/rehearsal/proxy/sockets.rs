@@ -231,6 +231,7 @@ impl Sockets {
                     continue;
                 }
                 if let Poll::Ready(event) = connection.read(*id, cx) {
+                    self.recorder.spoke(*id);
                     return Poll::Ready(event);
                 }
             }

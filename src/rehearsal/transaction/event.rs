@@ -199,6 +199,15 @@ pub enum Note {
         /// About a check.
         begins: bool,
     },
+    /// A client was told that it may go on.
+    Ready {
+        /// Which one.
+        client: ClientId,
+        /// The virtual transaction that it is in the middle of.
+        transaction: Option<u32>,
+    },
+    /// The command has set timeouts on its transactions itself.
+    OwnTimeouts,
     /// A virtual transaction, or an implicit one, ended.
     VirtualEnd {
         /// Committed, not rolled back.

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::event::{Outlet, Surroundings, Welcome};
+use super::event::{Note, Outlet, Surroundings, Welcome};
 use super::order::{Order, Statement};
 use super::replies::{Addressee, Message};
-use super::settings::{Pair, as_reported, session_settings};
+use super::settings::{Pair, as_reported, is_pause, session_settings};
 use super::virtual_transaction::Virtual;
 use super::{ClientId, Flow, Transaction, answers};
 use crate::rehearsal::wire::SqlState;
@@ -26,6 +26,9 @@ impl<S: Surroundings> Transaction<S> {
             );
             outlet.close = true;
             return Ok(());
+        }
+        if welcome.settings.iter().any(|(name, _)| is_pause(name)) {
+            self.output.notes.push(Note::OwnTimeouts);
         }
         self.clients.insert(id, Client::new(welcome));
         let free = self

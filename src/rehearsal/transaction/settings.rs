@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::control::literal;
-use super::event::Surroundings;
+use super::event::{Note, Surroundings};
 use super::order::Statement;
 use super::replies::Addressee;
 use super::virtual_transaction::Virtual;
@@ -61,7 +61,7 @@ fn set_all<'a>(settings: impl IntoIterator<Item = &'a Pair>) -> Option<String> {
     (!calls.is_empty()).then(|| format!("SELECT {}", calls.join(", ")))
 }
 
-fn is_pause(name: &str) -> bool {
+pub(super) fn is_pause(name: &str) -> bool {
     PAUSES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
@@ -313,6 +313,7 @@ impl<S: Surroundings> Transaction<S> {
             PAUSES.map(literal).join(", ")
         );
         self.own(&sql, &Addressee::Ours);
+        self.output.notes.push(Note::OwnTimeouts);
     }
 
     /// SET TRANSACTION: READ ONLY is carried out inside, isolation levels are absorbed.

@@ -2,7 +2,7 @@
 //! to its ReadyForQuery; a transaction block keeps the turn, unless it has only read.
 
 use super::client::Client;
-use super::event::Surroundings;
+use super::event::{Note, Surroundings};
 use super::upstream::Point;
 use super::virtual_transaction::{Unit, Virtual};
 use super::{ClientId, Flow, Stop, Transaction, answers};
@@ -341,6 +341,10 @@ impl<S: Surroundings> Transaction<S> {
         if let Some(out) = self.for_client() {
             answers::ready_for_query(out, status);
         }
+        self.output.notes.push(Note::Ready {
+            client: id,
+            transaction: self.state(id).number(),
+        });
     }
 
     async fn finish(&mut self) -> Flow<()> {
