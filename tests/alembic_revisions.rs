@@ -9,6 +9,8 @@ mod program;
 #[path = "projects/python.rs"]
 mod python;
 
+use std::ffi::OsString;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drydock::report::{Report, Revisions, StepName};
@@ -40,8 +42,12 @@ fn rehearse(database: &Database<'_>, command: &[String]) -> Done {
     Done::of(program)
 }
 
-/// By a file, with the round trip where a way back is known.
-fn rehearse_file(database: &Database<'_>, spec: &serde_json::Value) -> Done {
+/// By a file, with the round trip where a way back is known. The file is there as long as the second
+/// value.
+fn by_file(
+    database: &Database<'_>,
+    spec: &serde_json::Value,
+) -> (Command, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), spec.to_string()).unwrap();
     let mut program = drydock(&database.url);
@@ -51,7 +57,33 @@ fn rehearse_file(database: &Database<'_>, spec: &serde_json::Value) -> Done {
         .envs([python::warm_alembic().1])
         .args(["rehearse", "-o", "json", "-f"])
         .arg(file.path());
+    (program, file)
+}
+
+fn rehearse_file(database: &Database<'_>, spec: &serde_json::Value) -> Done {
+    let (program, _file) = by_file(database, spec);
     Done::of(program)
+}
+
+/// A program `poetry` that starts what is behind `run`, and knows nothing else.
+struct Poetry(tempfile::TempDir);
+
+impl Poetry {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("poetry");
+        let script = "#!/bin/sh\n[ \"$1\" = run ] || exit 2\nshift\nexec \"$@\"\n";
+        std::fs::write(&program, script).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, executable).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> OsString {
+        let others = std::env::var_os("PATH").unwrap();
+        let own = std::iter::once(self.0.path().to_owned());
+        std::env::join_paths(own.chain(std::env::split_paths(&others))).unwrap()
+    }
 }
 
 fn pending(report: &Report) -> Vec<&str> {
@@ -61,7 +93,7 @@ fn pending(report: &Report) -> Vec<&str> {
 
 fn upgrade(database: &Database<'_>, words: &[&str]) {
     let (alembic, warm) = python::warm_alembic();
-    let mut program = std::process::Command::new(alembic);
+    let mut program = Command::new(alembic);
     program
         .args(words)
         .envs([warm])
@@ -105,10 +137,10 @@ fn what_is_pending_is_listed_with_its_message_and_duration(#[case] major: u8) {
     assert_eq!(revisions.heads[0].revision, "b2");
 }
 
-#[test]
-fn several_heads_are_named_where_one_is_wanted() {
+#[rstest]
+fn several_heads_are_named_where_one_is_wanted(#[values(13, 18)] major: u8) {
     let _alone = alone();
-    let database = Server::shared().database();
+    let database = Server::shared_of(major).database();
     let done = rehearse(&database, &alembic(&["-n", "two_heads", "upgrade", "head"])).expect(1);
     let report = done.report();
     assert_eq!(report.verdict, Verdict::Failed);
@@ -123,20 +155,20 @@ fn several_heads_are_named_where_one_is_wanted() {
     assert_eq!(named(&done.report()).pending.len(), 3);
 }
 
-#[test]
-fn a_revision_that_no_file_has_is_named() {
+#[rstest]
+fn a_revision_that_no_file_has_is_named(#[values(13, 18)] major: u8) {
     let _alone = alone();
-    let database = Server::shared().database();
+    let database = Server::shared_of(major).database();
     let done = rehearse(&database, &alembic(&["-n", "gap", "upgrade", "head"])).expect(1);
     let said = found(&done.report(), "MissingRevision").to_owned();
     assert!(done.report().message.contains(&said), "{done}");
     assert!(said.contains("ffff") && said.contains("d4"), "{said}");
 }
 
-#[test]
-fn a_database_ahead_of_the_code_is_recognised() {
+#[rstest]
+fn a_database_ahead_of_the_code_is_recognised(#[values(13, 18)] major: u8) {
     let _alone = alone();
-    let database = Server::shared().database();
+    let database = Server::shared_of(major).database();
     upgrade(&database, &["upgrade", "b2"]);
     database.psql("UPDATE alembic_version SET version_num = 'newer'");
     let done = rehearse(&database, &alembic(&["upgrade", "head"])).expect(1);
@@ -145,10 +177,10 @@ fn a_database_ahead_of_the_code_is_recognised() {
     assert!(said.contains("newer"), "{said}");
 }
 
-#[test]
-fn a_version_table_of_another_name_and_schema_is_found() {
+#[rstest]
+fn a_version_table_of_another_name_and_schema_is_found(#[values(13, 18)] major: u8) {
     let _alone = alone();
-    let database = Server::shared().database();
+    let database = Server::shared_of(major).database();
     database.psql("CREATE SCHEMA admin");
     let table = ["-x", "table=migrated", "-x", "schema=admin", "upgrade"];
     upgrade(&database, &[&table[..], &["a1"]].concat());
@@ -220,30 +252,40 @@ fn what_is_pending_goes_as_far_as_the_target(
 
 #[rstest]
 fn behind_a_wrapper_alembic_is_called_as_it_is_without_one(
-    #[values("uv", "script", "configuration")] wrapper: &str,
+    #[values("uv", "poetry", "poetry_and_python", "script", "configuration")] wrapper: &str,
     #[values(13, 18)] major: u8,
 ) {
     let _alone = alone();
     let database = Server::shared_of(major).database();
-    let program = python::program;
-    let alembic = match wrapper {
-        "uv" => serde_json::json!({"command": [
-            program("uv"), "run", "--no-project", "--offline", "--no-cache", "--python",
-            program("python"), program("alembic"),
-        ]}),
-        "script" => serde_json::json!({"command": ["./alembic.sh"]}),
-        _ => serde_json::json!({"command": [python::warm_alembic().0], "config": "db/alembic.ini"}),
+    let python = python::program("python");
+    let alembic = python::warm_alembic().0;
+    let spec = match wrapper {
+        "uv" => serde_json::json!({"alembic": {"command": [
+            python::program("uv"), "run", "--no-project", "--offline", "--no-cache", "--python",
+            python, python::program("alembic"),
+        ]}}),
+        "poetry" => serde_json::json!({"command": {"upgrade": [
+            "poetry", "run", alembic, "upgrade", "head",
+        ]}}),
+        "poetry_and_python" => serde_json::json!({"command": {"upgrade": [
+            "poetry", "run", python, "-m", "alembic", "upgrade", "head",
+        ]}}),
+        "script" => serde_json::json!({"alembic": {"command": ["./alembic.sh"]}}),
+        _ => serde_json::json!({"alembic": {"command": [alembic], "config": "db/alembic.ini"}}),
     };
-    let done = rehearse_file(&database, &serde_json::json!({"alembic": alembic})).expect(0);
+    let poetry = Poetry::new();
+    let (mut program, _file) = by_file(&database, &spec);
+    program.env("PATH", poetry.path());
+    let done = Done::of(program).expect(0);
     let report = done.report();
     assert_eq!(pending(&report), ["a1", "b2"], "{done}");
     assert_eq!(report.round_trip.as_ref().unwrap().cut, None, "{done}");
 }
 
-#[test]
-fn behind_make_the_upgrade_is_rehearsed_and_nothing_else_is_known() {
+#[rstest]
+fn behind_make_the_upgrade_is_rehearsed_and_nothing_else_is_known(#[values(13, 18)] major: u8) {
     let _alone = alone();
-    let database = Server::shared().database();
+    let database = Server::shared_of(major).database();
     let spec = serde_json::json!({"command": {"upgrade": ["make", "-s", "migrate"]}});
     let report = rehearse_file(&database, &spec).expect(0).report();
     assert!(report.revisions.is_none());
@@ -251,10 +293,10 @@ fn behind_make_the_upgrade_is_rehearsed_and_nothing_else_is_known() {
     assert!(!report.prediction.unwrap().difference.is_empty());
 }
 
-#[test]
-fn an_environment_that_is_run_for_a_list_is_named_by_its_setting() {
+#[rstest]
+fn an_environment_that_is_run_for_a_list_is_named_by_its_setting(#[values(13, 18)] major: u8) {
     let _alone = alone();
-    let database = Server::shared().database();
+    let database = Server::shared_of(major).database();
     let words = ["-n", "environment", "upgrade", "head"];
     let done = rehearse(&database, &alembic(&words)).expect(0);
     let report = done.report();

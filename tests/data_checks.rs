@@ -137,6 +137,9 @@ fn a_backfill_that_loses_rows_is_found_by_the_teams_own_check(#[values(13, 18)] 
     let _alone = alone();
     let database = at_the_first(Server::shared_of(major));
     let before = dump(&database);
+    let caches =
+        || [".pytest_cache", "__pycache__"].map(|it| python::project("data").join(it).exists());
+    let caches_before = caches();
     let flags = ["-f", "drydock.yaml"];
 
     let good = rehearse_project(&database, "good", &flags).expect(0);
@@ -185,15 +188,16 @@ fn a_backfill_that_loses_rows_is_found_by_the_teams_own_check(#[values(13, 18)] 
     let lost = check(&report, "no-order-is-lost");
     assert_eq!(lost.outcome, CheckOutcome::Failed { exit: 1 });
     for line in [
-        "FAILED after_every_order_is_there",
+        "FAILED test_orders.py::test_every_order_is_there",
         "AssertionError: an order was lost",
-        "ok after_an_order_can_be_made",
+        "1 failed, 2 passed",
     ] {
         assert!(lost.output.contains(line), "{}", lost.output);
     }
     assert!(report.round_trip.is_none(), "it had not passed");
     rolled_back(&report);
     assert_eq!(dump(&database), before);
+    assert_eq!(caches(), caches_before, "pytest wrote into the project");
 }
 
 #[rstest]

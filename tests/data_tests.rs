@@ -179,9 +179,9 @@ fn a_row_that_violates_an_assertion_counts_however_long_it_is() {
     );
 }
 
-#[test]
-fn rows_are_shown_on_standard_error_only_and_only_to_who_asks() {
-    let database = orders();
+#[rstest]
+fn rows_are_shown_on_standard_error_only_and_only_to_who_asks(#[values(13, 18)] major: u8) {
+    let database = orders_of(major);
     let file = file(
         &[(
             "mails",

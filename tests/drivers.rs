@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use drydock::report::{Phase, Report};
 use postgres::{Database, Server};
 use rstest::rstest;
 
@@ -98,15 +99,33 @@ fn contents(database: &Database<'_>) -> Vec<String> {
 /// catalogue pg_database, which the witness cannot attribute to anybody.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// The command's own exit code in the rehearsal, as its report has it. The upgrade's report is behind
+/// that one.
+fn exit_in_rehearsal(output: &Output) -> Option<i32> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next().unwrap_or_default();
+    let report: Report = serde_json::from_str(line)
+        .unwrap_or_else(|error| panic!("no report: {error}: {}", told(output)));
+    assert_eq!(report.phase, Phase::DryRun, "{}", told(output));
+    report.command_exit
+}
+
 /// Runs the command on two equal databases, directly on one and through drydock on the other.
-fn compare(args: &[String], driver: Option<&str>, sqlstate: Option<&str>) {
+fn compare(args: &[String], driver: Option<&str>, sqlstate: Option<&str>, major: u8) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let server = Server::shared();
+    let server = Server::shared_of(major);
     let (plain, docked) = (server.database(), server.database());
     let before = contents(&docked);
 
     let direct = directly(args, &url(&plain, driver));
     let drydock = through_drydock(args, &url(&docked, driver));
+    assert_eq!(
+        exit_in_rehearsal(&drydock),
+        direct.status.code(),
+        "directly: {}\nthrough drydock: {}",
+        told(&direct),
+        told(&drydock)
+    );
 
     match sqlstate {
         None => {
@@ -147,8 +166,15 @@ fn compare(args: &[String], driver: Option<&str>, sqlstate: Option<&str>) {
 }
 
 #[rstest]
+#[case::psycopg("psycopg", 13)]
+#[case::psycopg("psycopg", 18)]
+#[case::psycopg2("psycopg2", 18)]
+#[case::asyncpg("asyncpg", 13)]
+#[case::asyncpg("asyncpg", 18)]
+#[case::pg8000("pg8000", 18)]
 fn alembic_ends_through_drydock_as_it_ends_directly(
-    #[values("psycopg", "psycopg2", "asyncpg", "pg8000")] driver: &str,
+    #[case] driver: &str,
+    #[case] major: u8,
     #[values(false, true)] transaction_per_migration: bool,
     #[values(
         ("alembic", None),
@@ -166,7 +192,7 @@ fn alembic_ends_through_drydock_as_it_ends_directly(
         args.extend(["-x".into(), "per-migration".into()]);
     }
     args.extend(["upgrade".into(), "head".into()]);
-    compare(&args, Some(driver), release.1);
+    compare(&args, Some(driver), release.1, major);
 }
 
 /// What `drydock rehearse` writes as SQL, with whether values are shown.
@@ -277,7 +303,7 @@ fn psql(arguments: &str) -> Vec<String> {
     "--command=\"CREATE TABLE a (id int); BEGIN; INSERT INTO a VALUES (1); COMMIT; INSERT INTO a VALUES (2)\""
 )]
 fn psql_ends_through_drydock_as_it_ends_directly(#[case] arguments: &str) {
-    compare(&psql(arguments), None, None);
+    compare(&psql(arguments), None, None, postgres::major());
 }
 
 #[rstest]
@@ -287,5 +313,5 @@ fn psql_ends_through_drydock_as_it_ends_directly(#[case] arguments: &str) {
     "22012"
 )]
 fn what_psql_stops_at_stops_the_release(#[case] arguments: &str, #[case] sqlstate: &str) {
-    compare(&psql(arguments), None, Some(sqlstate));
+    compare(&psql(arguments), None, Some(sqlstate), postgres::major());
 }

@@ -23,6 +23,7 @@ use std::fmt::Write as _;
 use client::{Client, Heard};
 use postgres::{Options, Server, psql};
 use rehearse::Rehearsed;
+use rstest::rstest;
 
 /// What every scenario finds.
 const FIXTURE: &str = "
@@ -330,6 +331,45 @@ fn the_greeting_is_the_servers() {
             assert!(rehearsed.finish().gapless);
         }
     }
+}
+
+/// Only protocol 3.0 is read here; a client that asks for more is told so, and goes on with that.
+#[rstest]
+#[case::newer((3, 2), &[], &[])]
+#[case::with_an_option((3, 0), &[("_pq_.x", "1")], &["_pq_.x"])]
+#[case::both((3, 2), &[("_pq_.x", "1"), ("application_name", "tool"), ("_pq_.y", "")], &["_pq_.x", "_pq_.y"])]
+fn a_newer_protocol_and_its_options_are_declined_and_the_session_works(
+    #[case] version: (u16, u16),
+    #[case] parameters: &[(&str, &str)],
+    #[case] declined: &[&str],
+    #[values(13, 18)] major: u8,
+) {
+    let stage = Stage::on(Server::shared_of(major));
+    let url = stage.server.url(&stage.rehearsed);
+    let rehearsed = Rehearsed::start_at(&url, &stage.rehearsed, major);
+    let negotiated = |url: &str| {
+        let mut client = Client::try_version(url, version, parameters).expect("a session");
+        let is_answer = |heard: &&Heard| heard.tag == b'v';
+        let answers = client.greeting.iter().filter(is_answer);
+        let answers: Vec<Vec<u8>> = answers.map(|heard| heard.body.clone()).collect();
+        let worked = transcript::lines(&client.ask("BEGIN; SELECT 4711; COMMIT"));
+        (answers, worked)
+    };
+    let through = negotiated(&rehearsed.url);
+
+    let mut expected = [3_u16.to_be_bytes(), 0_u16.to_be_bytes()].concat();
+    expected.extend(u32::try_from(declined.len()).unwrap().to_be_bytes());
+    for name in declined {
+        expected.extend([name.as_bytes(), b"\0"].concat());
+    }
+    assert_eq!(through.0, [expected]);
+    let direct = negotiated(&url);
+    assert_eq!(through.1, direct.1);
+    // PostgreSQL 18 speaks 3.2 itself; what is older answers to the byte as we do.
+    if major == 13 {
+        assert_eq!(through.0, direct.0);
+    }
+    assert!(rehearsed.finish().gapless);
 }
 
 #[test]

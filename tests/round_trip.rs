@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use drydock::report::{Report, StepName};
+use drydock::schema::Change;
 use drydock::verdict::{RollbackProof, Verdict};
 use postgres::{Database, Server};
 use program::{Done, drydock};
@@ -43,8 +44,16 @@ struct Lent {
     database: Option<Database<'static>>,
 }
 
-/// Of which major version, and whether it is empty or at the first revision.
-type Kind = (u8, bool);
+/// Of which major version, and what is in it.
+type Kind = (u8, Contents);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Contents {
+    AtTheFirst,
+    Nothing,
+    /// Nothing yet: each test that takes one makes tables of its own.
+    ToBeFilled,
+}
 
 static POOL: Mutex<Option<BTreeMap<Kind, Vec<Database<'static>>>>> = Mutex::new(None);
 static GIVEN_BACK: Condvar = Condvar::new();
@@ -54,11 +63,11 @@ const AT_ONCE: usize = 3;
 
 /// A database at the first revision.
 fn at_the_first(major: u8) -> Lent {
-    lend((major, false))
+    lend((major, Contents::AtTheFirst))
 }
 
-fn empty() -> Lent {
-    lend((postgres::major(), true))
+fn empty(major: u8) -> Lent {
+    lend((major, Contents::Nothing))
 }
 
 fn lend(kind: Kind) -> Lent {
@@ -85,8 +94,11 @@ fn databases() -> BTreeMap<Kind, Vec<Database<'static>>> {
         upgrade(&first, "alembic");
         let mut at_the_first: Vec<_> = (1..AT_ONCE).map(|_| server.copy_of(&first)).collect();
         at_the_first.push(first);
-        pool.insert((major, false), at_the_first);
-        pool.insert((major, true), vec![server.database()]);
+        pool.insert((major, Contents::AtTheFirst), at_the_first);
+        for (empty, number) in [(Contents::Nothing, 1), (Contents::ToBeFilled, AT_ONCE)] {
+            let databases = (0..number).map(|_| server.database()).collect();
+            pool.insert((major, empty), databases);
+        }
     }
     pool
 }
@@ -194,15 +206,13 @@ fn what_a_downgrade_forgets_is_found(
     assert_eq!(database.dump(), before);
 }
 
-#[test]
-fn everything_that_is_left_is_named() {
-    let database = at_the_first(postgres::major());
+#[rstest]
+fn everything_that_is_left_is_named(#[values(13, 18)] major: u8) {
+    let database = at_the_first(major);
     let command = alembic("leftovers", &["upgrade", "head"]);
     let report = rehearse(&database, &[], &command).expect(0).report();
-    let left: Vec<String> = report
-        .round_trip
-        .unwrap()
-        .left
+    let difference = report.round_trip.unwrap().left;
+    let left: Vec<String> = difference
         .iter()
         .map(|(id, _)| format!("{} {}", id.kind, id.identity))
         .collect();
@@ -217,15 +227,25 @@ fn everything_that_is_left_is_named() {
             "{name}: {left:?}"
         );
     }
+    let orders = difference
+        .iter()
+        .find(|(id, _)| id.kind == "relation" && id.identity == "public.orders");
+    let Some((_, Change::Altered { before, after })) = orders else {
+        panic!("the grant: {left:?}");
+    };
+    let acl = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap()["acl"].clone();
+    assert!(acl(before).is_null(), "{before}");
     assert!(
-        left.iter().any(|left| left.contains("public.orders")),
-        "the grant: {left:?}"
+        acl(after).to_string().contains("\"=r/postgres\""),
+        "{after}"
     );
 }
 
-#[test]
-fn lost_rows_are_told_with_their_numbers_and_what_is_left_is_listed_for_people() {
-    let database = at_the_first(postgres::major());
+#[rstest]
+fn lost_rows_are_told_with_their_numbers_and_what_is_left_is_listed_for_people(
+    #[values(13, 18)] major: u8,
+) {
+    let database = at_the_first(major);
     let done = rehearse(&database, &[], &alembic("lossy", &["upgrade", "head"])).expect(0);
     let said = message(&done.report(), "DowngradeLostData");
     assert!(said.contains("orders: 100 rows, then"), "{said}");
@@ -302,11 +322,11 @@ fn rows_that_others_write_meanwhile_are_not_the_migrations(#[values(13, 18)] maj
 
 #[rstest]
 fn rows_that_only_the_way_back_writes_are_said_not_to_be_compared(#[values(13, 18)] major: u8) {
-    let database = Server::shared_of(major).database();
-    database.psql("CREATE TABLE orders (id int); CREATE TABLE notes (id int)");
+    let database = lend((major, Contents::ToBeFilled));
+    database.psql("CREATE TABLE bills (id int); CREATE TABLE notes (id int)");
     let file = there_and_back(
-        "INSERT INTO orders VALUES (1)",
-        "DELETE FROM orders; TRUNCATE notes",
+        "INSERT INTO bills VALUES (1)",
+        "DELETE FROM bills; TRUNCATE notes",
     );
     let file = file.path().display().to_string();
     let report = rehearse(&database, &["-f", &file], &[]).expect(0).report();
@@ -319,32 +339,32 @@ fn rows_that_only_the_way_back_writes_are_said_not_to_be_compared(#[values(13, 1
 
 #[rstest]
 fn of_a_partitioned_table_the_partitions_are_compared(#[values(13, 18)] major: u8) {
-    let database = Server::shared_of(major).database();
+    let database = lend((major, Contents::ToBeFilled));
     database.psql(
-        "CREATE TABLE events (id int, note text) PARTITION BY RANGE (id);
-         CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10);
-         CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20);
-         INSERT INTO events SELECT n, 'note' FROM generate_series(1, 12) n",
+        "CREATE TABLE visits (id int, note text) PARTITION BY RANGE (id);
+         CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM (0) TO (10);
+         CREATE TABLE visits_2 PARTITION OF visits FOR VALUES FROM (10) TO (20);
+         INSERT INTO visits SELECT n, 'note' FROM generate_series(1, 12) n",
     );
     let file = there_and_back(
-        "ALTER TABLE events DROP COLUMN note",
-        "ALTER TABLE events ADD COLUMN note text",
+        "ALTER TABLE visits DROP COLUMN note",
+        "ALTER TABLE visits ADD COLUMN note text",
     );
     let file = file.path().display().to_string();
     let report = rehearse(&database, &["-f", &file], &[]).expect(0).report();
     let said = message(&report, "DowngradeLostData");
-    for partition in ["events_1: 9 rows", "events_2: 3 rows"] {
+    for partition in ["visits_1: 9 rows", "visits_2: 3 rows"] {
         assert!(said.contains(partition), "{said}");
     }
     assert_eq!(
         report.round_trip.unwrap().compared,
-        ["events_1", "events_2"]
+        ["visits_1", "visits_2"]
     );
 }
 
-#[test]
-fn rows_of_a_table_that_is_too_great_are_said_not_to_be_compared() {
-    let database = Server::shared().database();
+#[rstest]
+fn rows_of_a_table_that_is_too_great_are_said_not_to_be_compared(#[values(13, 18)] major: u8) {
+    let database = lend((major, Contents::ToBeFilled));
     database.psql(
         "CREATE TABLE events (id int, payload text);
          ALTER TABLE events ALTER payload SET STORAGE PLAIN;
@@ -389,15 +409,15 @@ fn rows_that_every_upgrade_writes_are_found(
 #[rstest]
 #[case(&["--no-round-trip", "--deny", "StubDowngrade"])]
 #[case(&["--deny", "RerunChanged"])]
-fn what_nobody_looks_for_cannot_be_denied(#[case] flags: &[&str]) {
-    let database = at_the_first(postgres::major());
+fn what_nobody_looks_for_cannot_be_denied(#[case] flags: &[&str], #[values(13, 18)] major: u8) {
+    let database = at_the_first(major);
     let done = rehearse(&database, flags, &alembic("good", &["upgrade", "head"])).expect(2);
     assert!(done.stderr.contains(flags[flags.len() - 1]), "{done}");
 }
 
-#[test]
-fn a_round_trip_that_is_not_done_can_be_denied() {
-    let database = at_the_first(postgres::major());
+#[rstest]
+fn a_round_trip_that_is_not_done_can_be_denied(#[values(13, 18)] major: u8) {
+    let database = at_the_first(major);
     let command = alembic("chain_merge", &["upgrade", "head"]);
     let done = rehearse(
         &database,
@@ -409,16 +429,16 @@ fn a_round_trip_that_is_not_done_can_be_denied() {
     assert!(said.contains("RoundTripNotDone"), "{said}");
 }
 
-#[test]
-fn models_that_were_not_compared_can_be_denied() {
-    let database = at_the_first(postgres::major());
+#[rstest]
+fn models_that_were_not_compared_can_be_denied(#[values(13, 18)] major: u8) {
+    let database = at_the_first(major);
     let command = alembic("good", &["upgrade", "head"]);
     rehearse(&database, &["--deny", "NoModels"], &command).expect(1);
 }
 
-#[test]
-fn what_is_denied_makes_the_dry_run_fail() {
-    let database = at_the_first(postgres::major());
+#[rstest]
+fn what_is_denied_makes_the_dry_run_fail(#[values(13, 18)] major: u8) {
+    let database = at_the_first(major);
     let command = alembic("stub", &["upgrade", "head"]);
     let done = rehearse(&database, &["--deny", "StubDowngrade"], &command).expect(1);
     let report = done.report();
@@ -435,8 +455,12 @@ fn what_is_denied_makes_the_dry_run_fail() {
 #[case("good", None)]
 #[case("ahead", Some("ModelsDiffer"))]
 #[case("", Some("NoModels"))]
-fn the_models_are_compared_with_the_database(#[case] models: &str, #[case] code: Option<&str>) {
-    let database = at_the_first(postgres::major());
+fn the_models_are_compared_with_the_database(
+    #[case] models: &str,
+    #[case] code: Option<&str>,
+    #[values(13, 18)] major: u8,
+) {
+    let database = at_the_first(major);
     let x = format!("models={models}");
     let command = alembic("good", &["-x", &x, "upgrade", "head"]);
     let done = rehearse(&database, &[], &command).expect(0);
@@ -453,9 +477,9 @@ fn the_models_are_compared_with_the_database(#[case] models: &str, #[case] code:
     }
 }
 
-#[test]
-fn the_first_upgrade_of_all_goes_back_to_nothing() {
-    let database = empty();
+#[rstest]
+fn the_first_upgrade_of_all_goes_back_to_nothing(#[values(13, 18)] major: u8) {
+    let database = empty(major);
     let command = cold(alembic("good", &["upgrade", "head"]));
     let done = rehearse(&database, &[], &command).expect(0);
     let report = done.report();
@@ -465,7 +489,7 @@ fn the_first_upgrade_of_all_goes_back_to_nothing() {
 
 #[test]
 fn any_tool_goes_back_when_it_is_said_how() {
-    let database = empty();
+    let database = empty(postgres::major());
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(
         file.path(),
@@ -630,18 +654,18 @@ fn revision_by_revision_it_is_said_which_one_has_no_good_way_back(
     assert_eq!(database.dump(), before);
 }
 
-#[test]
-fn from_nothing_to_the_head_every_revision_is_gone_back_from() {
-    let database = empty();
+#[rstest]
+fn from_nothing_to_the_head_every_revision_is_gone_back_from(#[values(13, 18)] major: u8) {
+    let database = empty(major);
     let (done, found) = each(&database, "chain", &[]);
     assert_eq!(found, [], "{done}");
     let trip = done.report().round_trip.unwrap();
     assert_eq!((trip.cut, trip.revisions.len()), (None, 4));
 }
 
-#[test]
-fn a_revision_that_is_denied_by_what_is_found_of_it_fails_the_dry_run() {
-    let database = at_the_first(postgres::major());
+#[rstest]
+fn a_revision_that_is_denied_by_what_is_found_of_it_fails_the_dry_run(#[values(13, 18)] major: u8) {
+    let database = at_the_first(major);
     let command = alembic("chain_stub", &["upgrade", "head"]);
     let done = rehearse(&database, &["--each", "--deny", "StubDowngrade"], &command).expect(1);
     let message = done.report().message;

@@ -5,7 +5,7 @@
 #[path = "lab/postgres.rs"]
 mod postgres;
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use drydock::postgres::ask::{Ask, one};
@@ -26,23 +26,27 @@ struct Stage {
     _alone: MutexGuard<'static, ()>,
 }
 
+fn quiet_server(major: u8) -> Server {
+    let server = Options::new(major)
+        .conf("autovacuum = off")
+        .conf("wal_level = logical")
+        .start();
+    let roles = "CREATE ROLE app LOGIN; CREATE ROLE other LOGIN SUPERUSER";
+    postgres::psql(&server.url("postgres"), roles);
+    server
+}
+
 impl Stage {
     async fn on(major: u8) -> Self {
         static ALONE: Mutex<()> = Mutex::const_new(());
-        static SERVERS: OnceLock<[Server; 2]> = OnceLock::new();
+        static SERVERS: std::sync::Mutex<BTreeMap<u8, &'static Server>> =
+            std::sync::Mutex::new(BTreeMap::new());
         let alone = ALONE.lock().await;
-        let servers = SERVERS.get_or_init(|| {
-            [13, 18].map(|major| {
-                let server = Options::new(major)
-                    .conf("autovacuum = off")
-                    .conf("wal_level = logical")
-                    .start();
-                let roles = "CREATE ROLE app LOGIN; CREATE ROLE other LOGIN SUPERUSER";
-                postgres::psql(&server.url("postgres"), roles);
-                server
-            })
-        });
-        let server = servers.iter().find(|server| server.major == major).unwrap();
+        let server = *SERVERS
+            .lock()
+            .unwrap()
+            .entry(major)
+            .or_insert_with(|| Box::leak(Box::new(quiet_server(major))));
         let database = server.database();
         database.psql(&format!(
             "ALTER DATABASE {} OWNER TO app; ALTER SCHEMA public OWNER TO app",
@@ -156,10 +160,8 @@ const MIGRATION: &str = "INSERT INTO orders (note) \
     DELETE FROM orders WHERE note LIKE 'x%'";
 
 #[rstest]
-#[case(13)]
-#[case(18)]
 #[tokio::test]
-async fn a_migration_that_was_rolled_back_is_verified(#[case] major: u8) {
+async fn a_migration_that_was_rolled_back_is_verified(#[values(13, 14, 15, 16, 17, 18)] major: u8) {
     let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;
@@ -216,10 +218,10 @@ async fn what_an_index_wrote_in_place_is_in_the_ledger_and_no_violation(#[case] 
 }
 
 #[rstest]
-#[case(13)]
-#[case(18)]
 #[tokio::test]
-async fn what_the_commands_own_role_committed_is_a_violation(#[case] major: u8) {
+async fn what_the_commands_own_role_committed_is_a_violation(
+    #[values(13, 14, 15, 16, 17, 18)] major: u8,
+) {
     let stage = Stage::on(major).await;
     let before = stage.before("app").await;
     let facts = stage
@@ -314,10 +316,8 @@ async fn a_transaction_that_was_running_before_is_found_when_it_commits(#[case] 
 }
 
 #[rstest]
-#[case(13)]
-#[case(18)]
 #[tokio::test]
-async fn temporary_objects_of_others_do_not_matter(#[case] major: u8) {
+async fn temporary_objects_of_others_do_not_matter(#[values(13, 14, 15, 16, 17, 18)] major: u8) {
     let stage = Stage::on(major).await;
     stage.sql("app", TABLES);
     let before = stage.before("app").await;

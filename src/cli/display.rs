@@ -209,3 +209,54 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_it_is_what_runs_for_how_long_what_is_held_and_who_waits() {
+        let began = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
+        let progress = Progress {
+            step: Step::Rehearse,
+            statements: 17,
+            current: Some((
+                "ALTER TABLE orders\n  ADD COLUMN note text".to_owned(),
+                began,
+            )),
+            held: vec![
+                "AccessExclusiveLock on orders".to_owned(),
+                "ShareLock on customers".to_owned(),
+                "ShareLock on lines".to_owned(),
+            ],
+            blocked: 2,
+            open_at: None,
+        };
+        assert_eq!(
+            describe(&progress),
+            "rehearsing · 17 statements · holds AccessExclusiveLock on orders and 2 more · \
+             2 sessions blocked · 1 min 30 s in ALTER TABLE orders ADD COLUMN note text"
+        );
+    }
+
+    #[test]
+    fn a_line_says_nothing_of_what_there_is_none_of() {
+        assert_eq!(
+            describe(&Progress::default()),
+            "connecting and taking the state before"
+        );
+        let open = Progress {
+            step: Step::Rehearse,
+            statements: 1,
+            held: vec!["ShareLock on orders".to_owned()],
+            blocked: 1,
+            open_at: Some("postgresql://app@127.0.0.1:6543/shop".to_owned()),
+            current: None,
+        };
+        assert_eq!(
+            describe(&open),
+            "rehearsing · open at postgresql://app@127.0.0.1:6543/shop, Ctrl-C ends it · \
+             1 statement · holds ShareLock on orders · 1 session blocked"
+        );
+    }
+}

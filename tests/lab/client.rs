@@ -24,7 +24,7 @@ pub(crate) struct Client {
     buffer: BytesMut,
     /// Process id and secret of its BackendKeyData.
     pub(crate) key: Vec<u8>,
-    /// What the server said between AuthenticationOk and the first ReadyForQuery.
+    /// What the server said before the first ReadyForQuery, but for its authentication requests.
     pub(crate) greeting: Vec<Heard>,
 }
 
@@ -73,6 +73,15 @@ impl Client {
 
     /// As [`Client::connect_with`]; what the server said last when it did not let us in.
     pub(crate) fn try_connect(url: &str, parameters: &[(&str, &str)]) -> Result<Self, Heard> {
+        Self::try_version(url, (3, 0), parameters)
+    }
+
+    /// As [`Client::try_connect`], asking for a version of the protocol.
+    pub(crate) fn try_version(
+        url: &str,
+        (major, minor): (u16, u16),
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, Heard> {
         let address = Address::of(url);
         let mut client = Self {
             stream: address.socket(),
@@ -80,7 +89,7 @@ impl Client {
             key: Vec::new(),
             greeting: Vec::new(),
         };
-        let mut body = 196_608_i32.to_be_bytes().to_vec();
+        let mut body = [major.to_be_bytes(), minor.to_be_bytes()].concat();
         let named = [("user", address.user), ("database", address.database)];
         for (name, value) in named.iter().chain(parameters) {
             body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
@@ -105,8 +114,13 @@ impl Client {
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
             let heard = self.hear().expect("an authentication request");
-            if heard.tag != b'R' {
-                return Err(heard);
+            match heard.tag {
+                b'R' => {}
+                b'v' => {
+                    self.greeting.push(heard);
+                    continue;
+                }
+                _ => return Err(heard),
             }
             let (kind, data) = heard.body.split_at(4);
             match kind[3] {

@@ -20,29 +20,39 @@ const OPTIONS_WITH_VALUE: &[&str] = &["-c", "--config", "-n", "--name", "-x"];
 /// Where Alembic's own options begin, when the program is Alembic, directly or behind one of the
 /// usual launchers.
 pub(super) fn options_begin(command: &[String]) -> Option<usize> {
+    let launched = LAUNCHERS.contains(&file_name(command.first()?))
+        && command.get(1).is_some_and(|word| word == "run");
+    if !launched {
+        return own_options_begin(command);
+    }
+    let behind = command.get(2..)?;
+    let begin = if behind.first()?.starts_with('-') {
+        // Options of the launcher's own; which of them take a value, it alone knows.
+        behind.iter().position(|word| is_called_alembic(word))? + 1
+    } else {
+        own_options_begin(behind)?
+    };
+    Some(begin + 2)
+}
+
+/// The same where no launcher is before the program: `alembic`, or `python -m alembic`.
+fn own_options_begin(command: &[String]) -> Option<usize> {
     let first = command.first()?;
     if is_called_alembic(first) {
         return Some(1);
     }
-    let program = file_name(first);
-    if program.starts_with("python") {
-        let mut at = 1;
-        loop {
-            match command.get(at)?.as_str() {
-                "-m" => return (command.get(at + 1)? == "alembic").then_some(at + 2),
-                "-X" | "-W" => at += 2,
-                option if option.starts_with('-') => at += 1,
-                _ => return None,
-            }
-        }
-    }
-    if !LAUNCHERS.contains(&program) || command.get(1).map(String::as_str) != Some("run") {
+    if !file_name(first).starts_with("python") {
         return None;
     }
-    // Options of the launcher's own may stand between; which of them take a value, it alone knows.
-    let alembic = command.iter().position(|word| is_called_alembic(word))?;
-    let plain = alembic == 2 || command.get(2)?.starts_with('-');
-    plain.then_some(alembic + 1)
+    let mut at = 1;
+    loop {
+        match command.get(at)?.as_str() {
+            "-m" => return (command.get(at + 1)? == "alembic").then_some(at + 2),
+            "-X" | "-W" => at += 2,
+            option if option.starts_with('-') => at += 1,
+            _ => return None,
+        }
+    }
 }
 
 /// Finds the `upgrade` of a command whose program is Alembic.
@@ -135,6 +145,26 @@ mod tests {
         "poetry run alembic",
         "base@head"
     )]
+    #[case(
+        "poetry run python -m alembic upgrade head",
+        "poetry run python -m alembic",
+        "head"
+    )]
+    #[case(
+        "uv run python3.13 -X dev -m alembic -n tenants upgrade heads",
+        "uv run python3.13 -X dev -m alembic -n tenants",
+        "heads"
+    )]
+    #[case(
+        "uv run --frozen python -m alembic upgrade head",
+        "uv run --frozen python -m alembic",
+        "head"
+    )]
+    #[case(
+        "uv run --python python3.13 alembic upgrade head",
+        "uv run --python python3.13 alembic",
+        "head"
+    )]
     fn the_words_before_upgrade_are_found(
         #[case] command: &str,
         #[case] base: &str,
@@ -156,6 +186,9 @@ mod tests {
     #[case("alembic upgrade head --sql")]
     #[case("alembic upgrade")]
     #[case("uv run python alembic upgrade head")]
+    #[case("uv run python -m app.alembic upgrade head")]
+    #[case("poetry run python migrate.py -m alembic upgrade head")]
+    #[case("poetry python -m alembic upgrade head")]
     #[case("alembic")]
     fn a_command_without_an_upgrade_of_alembics_own_has_none(#[case] command: &str) {
         assert_eq!(find(&words(command)), None, "{command}");
