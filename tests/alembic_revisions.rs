@@ -307,6 +307,15 @@ fn an_environment_that_is_run_for_a_list_is_named_by_its_setting(#[values(13, 18
     );
     let done = check(&words).expect(3);
     assert!(done.stdout.contains("revision_environment"), "{done}");
+
+    // What they are about is not known then, and a downgrade may be of several databases.
+    let spec = serde_json::json!({
+        "alembic": {"command": alembic(&["-n", "environment"])},
+        "dryRun": {"roundTrip": true},
+    });
+    let report = rehearse_file(&database, &spec).expect(0).report();
+    let said = found(&report, "RoundTripNotDone");
+    assert!(said.contains("did not list its revisions"), "{said}");
 }
 
 #[rstest]

@@ -107,7 +107,7 @@ impl Upgrading<'_> {
         lease.must_be(self.rehearsed_on)?;
         let before = Before::take(lease, &self.plan.tool).await?;
         keep(&before)?;
-        match standing(&before.state, predicted) {
+        match standing(&before.state, predicted, self.plan.tool.remembers()) {
             Standing::AsBefore => {}
             Standing::AsPredicted => return Ok((before, None, Vec::new())),
             Standing::Elsewhere { what } => {

@@ -67,6 +67,15 @@ pub struct Prediction {
     pub pieces: Option<u32>,
 }
 
+impl Prediction {
+    /// Whether the state tells which of the command's pieces are there: there is one only, a version
+    /// table moves with them, or the tool `remembers` them itself.
+    #[must_use]
+    pub fn tells_pieces(&self, remembers: bool) -> bool {
+        remembers || self.pieces == Some(1) || self.before.versions != self.predicted.versions
+    }
+}
+
 /// One run, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -17,16 +17,23 @@ pub enum Standing {
     },
 }
 
-/// Compares. When the dry run changed neither schema nor version tables (data only), the two states
+/// Compares. `remembers`: the tool knows itself what it has applied. When the dry run changed neither schema nor version tables (data only), the two states
 /// are the same, and then it stands where the dry run began: that nothing is visible never proves
 /// that the upgrade was applied.
 #[must_use]
-pub fn standing(now: &State, predicted: &Prediction) -> Standing {
+pub fn standing(now: &State, predicted: &Prediction, remembers: bool) -> Standing {
     if *now == predicted.before {
         return Standing::AsBefore;
     }
     if *now == predicted.predicted {
-        return Standing::AsPredicted;
+        if predicted.tells_pieces(remembers) {
+            return Standing::AsPredicted;
+        }
+        return Standing::Elsewhere {
+            what: "the schema is what it was to become, but the command commits in several pieces, and \
+                   no version table says whether all of them are there"
+                .to_owned(),
+        };
     }
     let mut what = Vec::new();
     if now.fingerprint != predicted.before.fingerprint {
@@ -89,19 +96,22 @@ mod tests {
     #[test]
     fn a_database_stands_before_behind_or_elsewhere() {
         let prediction = prediction(state("1", "a"), state("2", "b"));
-        assert_eq!(standing(&state("1", "a"), &prediction), Standing::AsBefore);
         assert_eq!(
-            standing(&state("2", "b"), &prediction),
+            standing(&state("1", "a"), &prediction, true),
+            Standing::AsBefore
+        );
+        assert_eq!(
+            standing(&state("2", "b"), &prediction, true),
             Standing::AsPredicted
         );
         assert_eq!(
-            standing(&state("1", "x"), &prediction),
+            standing(&state("1", "x"), &prediction, true),
             Standing::Elsewhere {
                 what: "public.alembic_version holds x".into()
             }
         );
         assert_eq!(
-            standing(&state("3", "a"), &prediction),
+            standing(&state("3", "a"), &prediction, true),
             Standing::Elsewhere {
                 what: "the schema has changed since".into()
             }
@@ -109,9 +119,33 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_never_proves_that_all_pieces_of_a_script_are_there() {
+        let mut script = prediction(state("1", "a"), state("2", "a"));
+        let as_rehearsed = state("2", "a");
+        assert_eq!(
+            standing(&as_rehearsed, &script, false),
+            Standing::AsPredicted
+        );
+        script.pieces = Some(2);
+        let found = standing(&as_rehearsed, &script, false);
+        assert!(matches!(found, Standing::Elsewhere { what } if what.contains("several pieces")));
+        assert_eq!(
+            standing(&as_rehearsed, &script, true),
+            Standing::AsPredicted
+        );
+        // A version table of the tool's own moves with them.
+        let mut flyway = prediction(state("1", "a"), state("2", "b"));
+        flyway.pieces = Some(2);
+        assert_eq!(
+            standing(&state("2", "b"), &flyway, false),
+            Standing::AsPredicted
+        );
+    }
+
+    #[test]
     fn equal_states_are_never_taken_for_applied() {
         let same = state("1", "a");
         let prediction = prediction(same.clone(), same.clone());
-        assert_eq!(standing(&same, &prediction), Standing::AsBefore);
+        assert_eq!(standing(&same, &prediction, true), Standing::AsBefore);
     }
 }

@@ -50,7 +50,7 @@ async fn look(pod: &Pod, phase: Phase, program: &Path) -> Result<(), Said> {
     let Some(predicted) = &report.prediction else {
         return Ok(());
     };
-    match standing(&before.state, predicted) {
+    match standing(&before.state, predicted, pod.plan.tool.remembers()) {
         Standing::AsBefore | Standing::AsPredicted => Ok(()),
         Standing::Elsewhere { what } => Err(Said::new(
             Verdict::Drift,
