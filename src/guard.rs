@@ -64,14 +64,23 @@ pub struct Moment {
     pub held: Vec<HeldLock>,
 }
 
+/// A lock on a relation that somebody waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The relation, as `pg_class.oid`.
+    pub relation: u32,
+    /// The mode in PostgreSQL's words, e.g. `RowExclusiveLock`.
+    pub mode: String,
+}
+
 /// What the guard saw from start to stop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// Why the guard ended the rehearsal, if it did. The end of the rehearsal may be noticed before
     /// the message in [`Guard::events`].
     pub ended: Option<Ended>,
-    /// The relation (`pg_class.oid`) that the session waited for whose wait exhausted the budget.
-    pub blocked_on: Option<u32>,
+    /// What the session waited for whose wait exhausted the budget, when that is a relation.
+    pub blocked_on: Option<Wanted>,
     /// A session of the command's role and address was seen that was not the rehearsal's.
     pub bypass: bool,
     /// The longest that any session waited behind the rehearsal.

@@ -383,44 +383,58 @@ fn concurrently_is_substituted_on_a_small_table_and_refused_on_a_large_one() {
     );
 }
 
+/// What the rehearsal has locked, who comes, and whose fault it is that they wait.
 #[rstest]
-#[case::plain_form(
-    "orders",
-    3,
-    Verdict::NotRehearsed(NotRehearsed::SubstitutionBlockedTraffic)
+#[case::writer_behind_the_plain_form(CREATE, "INSERT INTO orders (id) VALUES (0)", true)]
+#[case::writer_behind_the_migrations_own_lock(CREATE, "INSERT INTO notes (id) VALUES (0)", false)]
+#[case::reader_behind_the_migrations_own_lock(
+    &["CREATE INDEX CONCURRENTLY i ON orders (total)", "ALTER TABLE orders ADD note text"],
+    "SELECT count(*) FROM orders",
+    false
 )]
-#[case::own_lock("notes", 5, Verdict::BudgetExceeded(Budget::Blocking))]
+#[case::reader_behind_the_plain_form(
+    &["REINDEX TABLE CONCURRENTLY orders"],
+    "SELECT * FROM orders WHERE id = 1",
+    true
+)]
 fn traffic_behind_the_plain_form_of_concurrently_is_no_budget_and_other_traffic_is(
-    #[case] table: &str,
-    #[case] code: i32,
-    #[case] verdict: Verdict,
+    #[case] migration: &[&str],
+    #[case] traffic: &str,
+    #[case] plain_form: bool,
 ) {
     let database = orders();
     database.psql("CREATE TABLE notes (id int)");
     let holds = tempfile::NamedTempFile::new().unwrap();
+    let statements: String = migration.iter().map(|sql| format!(" -c '{sql}'")).collect();
     let script = format!(
-        "psql \"$DATABASE_URL\" -Xq -c 'CREATE INDEX CONCURRENTLY i ON orders (total)' \
-         -c 'ALTER TABLE notes ADD note text' -c '\\! echo now > {}' -c 'SELECT pg_sleep(20)'",
+        "psql \"$DATABASE_URL\" -Xq {statements} -c '\\! echo now > {}' -c 'SELECT pg_sleep(20)'",
         holds.path().display()
     );
     let mut command = drydock(&database.url);
     command.args(["rehearse", "-o", "json", "--", "sh", "-c", &script]);
     // Over the socket: from another address than the command's.
-    let (url, path) = (
-        Server::shared().socket_url(&database.name),
-        holds.path().to_owned(),
-    );
-    let write = format!("INSERT INTO {table} (id) VALUES (100000)");
-    let writer = std::thread::spawn(move || {
+    let url = Server::shared().socket_url(&database.name);
+    let (path, traffic) = (holds.path().to_owned(), traffic.to_owned());
+    let application = std::thread::spawn(move || {
         while std::fs::read_to_string(&path).unwrap().is_empty() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        postgres::psql(&url, &write);
+        postgres::psql(&url, &traffic);
     });
-    let done = Done::of(command).expect(code);
-    writer.join().unwrap();
-    assert_eq!(done.report().verdict, verdict, "{done}");
+    let done = Done::of(command).expect(if plain_form { 3 } else { 5 });
+    application.join().unwrap();
+    let expected = if plain_form {
+        Verdict::NotRehearsed(NotRehearsed::SubstitutionBlockedTraffic)
+    } else {
+        Verdict::BudgetExceeded(Budget::Blocking)
+    };
+    assert_eq!(done.report().verdict, expected, "{done}");
 }
+
+const CREATE: &[&str] = &[
+    "CREATE INDEX CONCURRENTLY i ON orders (total)",
+    "ALTER TABLE notes ADD note text",
+];
 
 #[test]
 fn another_run_on_the_same_database_is_told_by_whom_it_is_busy() {

@@ -265,7 +265,8 @@ fn a_script_of_one_transaction_that_fails_has_left_nothing() {
         &database.url,
         &format!(
             "then=; if [ -e {marker} ]; then then='SELECT 1/0;'; fi; touch {marker}; \
-             psql \"$DATABASE_URL\" -Xq -v ON_ERROR_STOP=1 -c \
+             psql \"$DATABASE_URL\" -Xq -v ON_ERROR_STOP=1 -c 'SELECT pg_advisory_lock(7)' \
+             -c \"SELECT set_config('search_path', 'public', false), to_regclass('orders')\" -c \
              \"BEGIN; UPDATE orders SET total = 1; ALTER TABLE orders ADD fee int; $then COMMIT\""
         ),
     )

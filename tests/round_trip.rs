@@ -177,6 +177,7 @@ fn message(report: &Report, code: &str) -> String {
 #[case::truncating("truncating", &["DowngradeLostData"])]
 #[case::deleting("deleting", &["DowngradeLostData"])]
 #[case::data("data", &[])]
+#[case::index("index", &[])]
 // What the backfill wrote into the forgotten column is not lost.
 #[case::backfill("backfill", &["DowngradeLeftovers", "UpgradeAgainFailed"])]
 fn what_a_downgrade_forgets_is_found(

@@ -222,9 +222,10 @@ impl Holding {
     pub(super) async fn finish(self) -> (Rehearsed, guard::Record) {
         let upstream = self.rehearsal.upstream();
         let (found, guard) = tokio::join!(self.rehearsal.finish(), self.guard.stop());
-        let blocked_by_substitution = guard
-            .blocked_on
-            .is_some_and(|relation| found.substituted.contains(&relation));
+        let blocked_by_substitution = guard.blocked_on.as_ref().is_some_and(|wanted| {
+            let mut locks = found.substituted.iter();
+            locks.any(|lock| lock.stops(wanted.relation, &wanted.mode))
+        });
         let rehearsed = Rehearsed {
             connected: found.connected,
             // A core that is gone did not say it.

@@ -97,8 +97,7 @@ impl Stage<'_> {
             Ok(route) => route,
             Err(reason) => return SecondTransaction::not_done(reason),
         };
-        let outside = rows::sums(&mut lease.client, &tables, None).await;
-        let outside = outside.map_or_else(|_| Sums::new(), |summed| summed.sums);
+        let outside = self.outside(lease, &tables, None).await;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let opened = Holding::open(self, &Ground::of(lease), address).await;
         let mut holding = match opened {
@@ -152,7 +151,8 @@ impl Stage<'_> {
             .cloned()
             .chain(compared.lost().into_keys())
             .collect();
-        compared.unsteady = unsteady(lease, &outside, &differing).await;
+        let now = self.outside(lease, &differing, Some(&outside)).await;
+        compared.unsteady = unsteady(&compared.before, &outside, &now, &differing);
         for tried in &mut taken.tried {
             tried.forget(&compared.unsteady);
         }
@@ -181,6 +181,19 @@ impl Stage<'_> {
                 millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             },
             rehearsal,
+        }
+    }
+
+    /// What is in these tables for everybody else, as far as it can be read before the run is to end.
+    async fn outside(&self, lease: &mut Lease, tables: &[String], before: Option<&Sums>) -> Sums {
+        let reading = rows::sums(&mut lease.client, tables, before);
+        let read = tokio::select! {
+            read = tokio::time::timeout(self.plan.budgets.duration, reading) => read.ok(),
+            () = self.console.stopped() => None,
+        };
+        match read {
+            Some(Ok(summed)) => summed.sums,
+            _ => Sums::new(),
         }
     }
 
@@ -237,10 +250,18 @@ impl Stage<'_> {
 }
 
 /// Those of `tables` that are another matter than before although everything is rolled back: others
-/// have written into them.
-async fn unsteady(lease: &mut Lease, outside: &Sums, tables: &[String]) -> Vec<String> {
-    let now = rows::sums(&mut lease.client, tables, Some(outside)).await;
-    now.map_or_else(|_| Vec::new(), |now| rows::otherwise(outside, &now.sums))
+/// have written into them. So may they have where that could not be read; but not into one that the
+/// second transaction itself has made.
+fn unsteady(before: &Sums, outside: &Sums, now: &Sums, tables: &[String]) -> Vec<String> {
+    let steady = |table: &String| {
+        let was = outside.get(table);
+        !before.contains_key(table) || was.is_some() && was == now.get(table)
+    };
+    tables
+        .iter()
+        .filter(|table| !steady(table))
+        .cloned()
+        .collect()
 }
 
 impl Walk<'_> {

@@ -54,16 +54,8 @@ pub(super) fn lost(before: &Sums, after: &Sums) -> Lost {
         .collect()
 }
 
-/// Those tables of `now` that do not hold what they held before.
-pub(super) fn otherwise(before: &Sums, now: &Sums) -> Vec<String> {
-    now.iter()
-        .filter(|(table, sum)| before.get(*table).is_some_and(|was| was != *sum))
-        .map(|(table, _)| table.clone())
-        .collect()
-}
-
 /// The tables that the transaction of `asker` has written or changed, by their qualified names: whose
-/// rows were counted, or that are locked as for that. TRUNCATE counts no rows.
+/// rows were counted, or that are locked for more than reading. TRUNCATE counts no rows.
 pub(super) async fn touched(asker: &mut impl Ask) -> Result<Vec<String>, AskError> {
     let sql = "SELECT pg_catalog.format('%I.%I', schemaname, relname) \
                FROM pg_catalog.pg_stat_xact_user_tables \
@@ -74,8 +66,7 @@ pub(super) async fn touched(asker: &mut impl Ask) -> Result<Vec<String>, AskErro
                WHERE l.pid = pg_catalog.pg_backend_pid() AND l.granted \
                AND l.database = (SELECT oid FROM pg_catalog.pg_database \
                                  WHERE datname = pg_catalog.current_database()) \
-               AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
-                              'AccessExclusiveLock') \
+               AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') \
                AND c.relkind = 'r' AND n.nspname !~ '^pg_'";
     Ok(asker
         .ask(sql)

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::observation::{Locks, Observation, Session, count_locks, look, prepare};
 use super::patience::{Exhausted, Patience};
-use super::{Budgets, Ended, Moment, Record, held};
+use super::{Budgets, Ended, Moment, Record, Wanted, held};
 use crate::postgres::ask::{Ask, AskError, literal, one};
 use crate::postgres::connect::Client;
 use crate::report::{Finding, Severity, WAITED_FOR_LOCK};
@@ -42,7 +42,7 @@ pub(super) struct Watching {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     ended: Option<Ended>,
-    blocked_on: Option<u32>,
+    blocked_on: Option<Wanted>,
     longest_wait: Duration,
     strangers: BTreeMap<i32, Session>,
     blockers: BTreeMap<i32, Session>,
@@ -186,7 +186,11 @@ impl Watching {
         }
         if let Some(exhausted) = exhausted {
             let own = self.seen.strangers.contains_key(&exhausted.session.pid);
-            self.seen.blocked_on = exhausted.session.relation;
+            let session = &exhausted.session;
+            self.seen.blocked_on = session.relation.map(|relation| Wanted {
+                relation,
+                mode: session.mode.clone(),
+            });
             return Some(blocking(&exhausted, own, self.budgets.blocking));
         }
         (now >= self.budgets.duration).then(|| duration(self.budgets.duration))

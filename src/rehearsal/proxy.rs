@@ -29,7 +29,7 @@ use crate::report::{Finding, RunId, Statement};
 use crate::verdict::{Environment, Verdict};
 
 use super::transaction::{Ending, Place, Transaction};
-pub use super::transaction::{Examination, Examined, NotExamined};
+pub use super::transaction::{Examination, Examined, NotExamined, PlainLock};
 use listener::Arrival;
 use recorder::{Recorded, Recorder};
 use session::{Entrance, OneTimePassword};
@@ -109,9 +109,8 @@ pub struct Record {
     pub pieces: u32,
     /// Connections that were admitted.
     pub clients: u32,
-    /// The relations (`pg_class.oid`) that the plain forms of CONCURRENTLY statements locked, which the
-    /// real ones do not.
-    pub substituted: Vec<u32>,
+    /// What the plain forms of CONCURRENTLY statements locked, and the real ones do not.
+    pub substituted: Vec<PlainLock>,
     /// The longest pause of a client inside a transaction block, with the statement behind which it
     /// was; as long as the command sets no timeouts of its own.
     pub longest_pause: Option<Lasted>,

@@ -91,7 +91,7 @@ pub use control::{Control, Names, Savepoint};
 pub use ending::Ending;
 pub use event::{
     Answer, ClientId, Event, Examination, Examined, HIGH_WATER, NotExamined, Note, Outlet, Output,
-    Place, Question, Surroundings, Welcome,
+    Place, PlainLock, Question, Surroundings, Welcome,
 };
 pub use replies::StatementId;
 
@@ -180,6 +180,8 @@ pub struct Transaction<S> {
     retreats: u32,
     /// Subtransactions with an id of their own that were kept so far.
     subtransactions: u64,
+    /// Whether the virtual transaction that ends has written, where the watch has counted it.
+    written: Option<bool>,
     refused: bool,
 }
 
@@ -219,6 +221,7 @@ impl<S: Surroundings> Transaction<S> {
             virtual_transactions: 0,
             retreats: 0,
             subtransactions: 0,
+            written: None,
             refused: false,
         }
     }

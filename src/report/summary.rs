@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Report, RunId};
+use super::{Phase, Report, RunId};
 use crate::schema::StateDigest;
 use crate::verdict::{EvidenceDigest, RollbackProof, Verdict};
 
@@ -26,7 +26,8 @@ pub struct Summary {
     /// The state before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<StateDigest>,
-    /// The predicted state, or in an upgrade the state after.
+    /// The predicted state, where it tells that all of the command's pieces are there; or in an upgrade
+    /// the state after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted: Option<StateDigest>,
     /// The digest of the whole report.
@@ -51,7 +52,11 @@ impl Summary {
             rollback: report.witness.as_ref().map(|w| w.rollback),
             nothing_to_do: report.nothing_to_do,
             before: report.prediction.as_ref().map(|p| p.before.digest()),
-            predicted: report.prediction.as_ref().map(|p| p.predicted.digest()),
+            predicted: report
+                .prediction
+                .as_ref()
+                .filter(|p| report.phase != Phase::DryRun || p.tells_pieces(false))
+                .map(|p| p.predicted.digest()),
             digest: Report::digest_of(json),
             bytes: json.len() as u64,
             message: String::new(),

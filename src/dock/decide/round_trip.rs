@@ -210,7 +210,7 @@ pub(in crate::dock) fn findings(
         found.push(info(
             "RowsNotCompared",
             &format!(
-                "the rows of {} were not compared: greater than 64 MiB, not to be read, or written \
+                "the rows of {} were not compared: greater than 64 MiB, not to be read, or touched \
                  on the way back only",
                 rows.not_read.join(", ")
             ),

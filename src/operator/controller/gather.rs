@@ -186,7 +186,7 @@ pub(super) async fn gather(
             reports.insert(job, report);
         }
     }
-    let awaited = run.and_then(|run| awaited(run, &pods.items));
+    let awaited = run.and_then(|run| awaited(run, &jobs.items, &pods.items));
     let gone = context.last_seen.of(namespace, name, awaited);
     let failures = context.memory.of(namespace, name, run);
     Ok(Some(World {
@@ -212,17 +212,22 @@ pub(super) async fn gather(
     }))
 }
 
-/// The pod whose end is not on record yet, and that is not there.
-fn awaited<'a>(run: &'a Run, pods: &[Pod]) -> Option<Awaited<'a>> {
+/// The pod whose end is not on record yet, and that is not there, or without its Job.
+fn awaited<'a>(run: &'a Run, jobs: &[Job], pods: &[Pod]) -> Option<Awaited<'a>> {
+    let has_job = |record: &JobRecord| {
+        let mut jobs = jobs.iter();
+        jobs.any(|job| record.uid.is_some() && job.uid() == record.uid)
+    };
     let unknown = |record: &&JobRecord| record.outcome.is_none();
     if let Some(upgrade) = &run.upgrade {
         let uid = Some(upgrade).filter(unknown)?.pod.as_deref()?;
         let there = pods.iter().any(|pod| pod.uid().as_deref() == Some(uid));
-        return (!there).then_some(Awaited::Pod(uid));
+        return (!there || !has_job(upgrade)).then_some(Awaited::Pod(uid));
     }
-    let job = run.dry_run.as_ref().filter(unknown)?.uid.as_deref()?;
+    let dry_run = run.dry_run.as_ref().filter(unknown)?;
+    let job = dry_run.uid.as_deref()?;
     let there = pods.iter().any(|pod| RunPod::read(pod).job == job);
-    (!there).then_some(Awaited::OfJob(job))
+    (!there || !has_job(dry_run)).then_some(Awaited::OfJob(job))
 }
 
 fn stored(map: &ConfigMap) -> Option<StoredReport> {

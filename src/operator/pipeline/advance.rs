@@ -230,6 +230,9 @@ fn gone(
             let pod = Seen::Gone(&pod);
             witnessed(world, next, run, phase, record, pod, &summary)
         }
+        _ if !gone.last && is_overdue(world, next, &gone.pod) => {
+            Looked::Over(lost(world, phase, why))
+        }
         _ if !gone.last => {
             next.wake(Duration::from_secs(1));
             Looked::Going(None)

@@ -73,9 +73,17 @@ impl Lasting {
     pub(super) fn ready(&mut self, client: ClientId, transaction: Option<u32>, now: Instant) {
         match transaction {
             Some(number) => {
-                if let Some(block) = self.block(client, number, now) {
-                    block.ready = Some(now);
-                    block.spoke = None;
+                let Some(block) = self.block(client, number, now) else {
+                    return;
+                };
+                block.ready = Some(now);
+                // It was answered without a statement of its own, e.g. to a Parse: it has gone on.
+                let pause = block.spoke.take().map(|(_, time)| Lasted {
+                    time,
+                    statement: block.behind,
+                });
+                if let Some(pause) = pause {
+                    longer(&mut self.longest.pause, pause);
                 }
             }
             None => {
@@ -115,6 +123,7 @@ impl Lasting {
         let Some(block) = transaction.and_then(|number| self.block(client, number, now)) else {
             return;
         };
+        block.ready = None;
         if let Some((when, pause)) = block.spoke.take() {
             // What lies between was waiting for others.
             block.since += now.duration_since(when);
@@ -261,6 +270,30 @@ mod tests {
         course.ready(None);
         assert_eq!(course.pause(), None);
         assert_eq!(course.transaction(), Some((7, 3)));
+    }
+
+    #[test]
+    fn a_client_that_only_prepares_behind_a_pause_has_gone_on() {
+        let mut course = Course::begin();
+        course.statement(Some(1), 0, 5);
+        course.ready(Some(1));
+        course.pass(500);
+        course.lasting.spoke(ONE, course.now);
+        course.ready(Some(1));
+        course.statement(Some(1), 0, 5);
+        assert_eq!(course.pause(), Some((500, 1)));
+    }
+
+    #[test]
+    fn a_statement_that_runs_is_no_pause() {
+        let mut course = Course::begin();
+        course.statement(Some(1), 0, 5);
+        course.ready(Some(1));
+        // The next one came in the same piece, so nobody was seen to speak.
+        course.lasting.begun(1, 2, ONE, Some(1), course.now);
+        course.pass(700);
+        course.statement(Some(1), 0, 5);
+        assert_eq!(course.pause(), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lasting::{Lasting, Longest};
-use crate::rehearsal::transaction::{ClientId, Note, StatementId};
+use crate::rehearsal::transaction::{ClientId, Note, PlainLock, StatementId};
 use crate::report::{Finding, Statement, StatementOutcome};
 use crate::verdict::Verdict;
 
@@ -53,7 +53,7 @@ pub(super) struct Recorder {
     verdict: Option<(Verdict, String)>,
     commits: u32,
     pieces: u32,
-    locked: Vec<u32>,
+    locked: Vec<PlainLock>,
     lasting: Lasting,
     progress: watch::Sender<Progress>,
 }
@@ -85,8 +85,8 @@ pub(super) struct Recorded {
     /// Those of them that may have written.
     pub pieces: u32,
     pub clients: u32,
-    /// The relations that plain forms of CONCURRENTLY statements locked.
-    pub locked: Vec<u32>,
+    /// What plain forms of CONCURRENTLY statements locked.
+    pub locked: Vec<PlainLock>,
     /// The longest pause and the longest transaction.
     pub longest: Longest,
 }

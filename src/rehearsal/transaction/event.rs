@@ -155,6 +155,25 @@ impl Outlet {
     }
 }
 
+/// A lock that the plain form of a CONCURRENTLY statement takes and the real one does not (manual,
+/// "Explicit Locking").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainLock {
+    /// The relation, as `pg_class.oid`.
+    pub relation: u32,
+    /// It keeps readers waiting, too (`ACCESS EXCLUSIVE`), and not only writers (`SHARE`).
+    pub readers: bool,
+}
+
+impl PlainLock {
+    /// Whether a session that wants the relation in that mode, in PostgreSQL's words, waits for it.
+    #[must_use]
+    pub fn stops(&self, relation: u32, mode: &str) -> bool {
+        let reads = ["AccessShareLock", "RowShareLock", "ShareLock"].contains(&mode);
+        self.relation == relation && (self.readers || !reads)
+    }
+}
+
 /// What is to be recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
@@ -187,8 +206,8 @@ pub enum Note {
         id: StatementId,
         /// What ran in its place; empty for nothing.
         by: String,
-        /// The relations (`pg_class.oid`) that this locks harder than the real form does.
-        locks: Vec<u32>,
+        /// What this locks harder than the real form does.
+        locks: Vec<PlainLock>,
     },
     /// A reader should know.
     Finding(Finding),

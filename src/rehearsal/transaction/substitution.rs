@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::control::literal;
-use super::event::{Note, Surroundings};
+use super::event::{Note, PlainLock, Surroundings};
 use super::order::{ConcurrentKind, Concurrently, Statement};
 use super::replies::{Addressee, Simple, StatementId};
 use super::upstream::NOT_EXACT;
@@ -52,8 +52,33 @@ struct Known {
     default_partition: bool,
     /// The table is a system catalogue.
     system: bool,
-    /// It, its table and the partition that is named with it.
-    relations: Vec<u32>,
+    /// It, as `pg_class.oid`.
+    object: u32,
+    /// The table of an index.
+    table: Option<u32>,
+    /// The indexes of a table.
+    indexes: Vec<u32>,
+    /// The partition that is named with it.
+    partition: Option<u32>,
+}
+
+impl Known {
+    /// What the plain form locks and the real one does not.
+    fn locks(&self, kind: ConcurrentKind) -> Vec<PlainLock> {
+        let lock = |readers| move |relation| PlainLock { relation, readers };
+        let object = Some(self.object);
+        let (hard, soft): (Vec<u32>, Option<u32>) = match kind {
+            ConcurrentKind::CreateIndex => (Vec::new(), object),
+            ConcurrentKind::DropIndex => (object.into_iter().chain(self.table).collect(), None),
+            ConcurrentKind::ReindexIndex => (vec![self.object], self.table),
+            ConcurrentKind::ReindexTable => (self.indexes.clone(), object),
+            ConcurrentKind::DetachPartition => {
+                (object.into_iter().chain(self.partition).collect(), None)
+            }
+        };
+        let soft = soft.into_iter().map(lock(false));
+        hard.into_iter().map(lock(true)).chain(soft).collect()
+    }
 }
 
 impl<S: Surroundings> Transaction<S> {
@@ -132,7 +157,8 @@ impl<S: Surroundings> Transaction<S> {
         let sql = format!(
             "SELECT c.relkind, pg_catalog.pg_table_size(coalesce(p.oid, i.indrelid, c.oid)), \
              EXISTS (SELECT FROM pg_catalog.pg_partitioned_table t WHERE t.partrelid = c.oid AND t.partdefid <> 0), \
-             n.nspname IN ('pg_catalog', 'pg_toast'), c.oid, i.indrelid, p.oid \
+             n.nspname IN ('pg_catalog', 'pg_toast'), c.oid, i.indrelid, p.oid, \
+             (SELECT pg_catalog.string_agg(x.indexrelid::text, ' ') FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid) \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
              LEFT JOIN pg_catalog.pg_class p ON p.oid = pg_catalog.to_regclass({partition}) \
@@ -151,7 +177,13 @@ impl<S: Surroundings> Transaction<S> {
             bytes: text(1).parse().unwrap_or(u64::MAX),
             default_partition: text(2) == "t",
             system: text(3) == "t",
-            relations: (4..7).filter_map(|at| text(at).parse().ok()).collect(),
+            object: text(4).parse().unwrap_or_default(),
+            table: text(5).parse().ok(),
+            partition: text(6).parse().ok(),
+            indexes: text(7)
+                .split_whitespace()
+                .filter_map(|oid| oid.parse().ok())
+                .collect(),
         })))
     }
 
@@ -167,7 +199,9 @@ impl<S: Surroundings> Transaction<S> {
         }
         self.add_traits(id, statement);
         let number = self.begin_statement(id, statement);
-        let (size, locks) = known.map_or((0, Vec::new()), |known| (known.bytes, known.relations));
+        let (size, locks) = known.map_or((0, Vec::new()), |known| {
+            (known.bytes, known.locks(form.kind))
+        });
         self.output.notes.push(Note::Substituted {
             id: number,
             by: String::from_utf8_lossy(&form.plain).into_owned(),

@@ -219,10 +219,10 @@ impl<S: Surroundings> Transaction<S> {
                 client.own_lock_timeout = before;
             }
         }
-        self.output.notes.push(Note::VirtualEnd {
-            committed,
-            writes: traits.writes || traits.calls,
-        });
+        let writes = self.written.take().unwrap_or(traits.writes);
+        self.output
+            .notes
+            .push(Note::VirtualEnd { committed, writes });
     }
 
     /// Cursors and portals die with their transaction; a later ALTER TABLE would fail otherwise.
@@ -403,7 +403,8 @@ impl<S: Surroundings> Transaction<S> {
             .and_then(|count| count.parse::<u64>().ok())
             .map(|count| count.saturating_sub(u64::from(self.place_is_set)));
         self.subtransactions += writers.unwrap_or(0);
-        self.output.wrote |= writers.is_some_and(|count| count > 0);
+        self.written = writers.map(|count| count > 0);
+        self.output.wrote |= self.written == Some(true);
         if !truth(1) && !truth(2) {
             return Err(Stop::Ended(
                 Verdict::NotRehearsed(NotRehearsed::RehearsalObjectTouched),
