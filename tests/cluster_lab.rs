@@ -7,6 +7,8 @@ mod cluster;
 #[path = "lab/postgres.rs"]
 mod postgres;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use cluster::{Cluster, Namespace};
 use serde_json::{Value, json};
 
@@ -25,6 +27,12 @@ fn pod(name: &str, image: &str, command: &[&str], url: &str) -> String {
     .to_string()
 }
 
+/// A kubelet that is killed or stopped by one test would fail another one's pod.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn phase(namespace: &Namespace<'_>, name: &str) -> Option<String> {
     let pod = namespace.find("v1/Pod", name)?;
     pod["status"]["phase"].as_str().map(str::to_owned)
@@ -40,6 +48,7 @@ fn main_container(namespace: &Namespace<'_>, name: &str) -> Option<Value> {
 
 #[test]
 fn a_pod_migrates_a_database_of_the_test_and_speaks_to_the_api_server() {
+    let _alone = alone();
     let cluster = Cluster::get();
     let server = cluster.postgres(postgres::major()).start();
     let database = server.database();
@@ -66,6 +75,7 @@ print(urllib.request.urlopen(address, context=ssl._create_unverified_context()).
 
 #[test]
 fn a_container_outlives_a_stopped_kubelet_and_dies_of_a_kill_on_the_node() {
+    let _alone = alone();
     let cluster = Cluster::get();
     let Some(node) = cluster.node() else { return };
     let namespace = cluster.namespace("lab-node");
@@ -99,6 +109,7 @@ fn a_container_outlives_a_stopped_kubelet_and_dies_of_a_kill_on_the_node() {
 
 #[test]
 fn the_cluster_says_what_is_wrong_with_an_object() {
+    let _alone = alone();
     let namespace = Cluster::get().namespace("lab-refused");
     let refused = namespace
         .try_apply(r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "empty"}}"#)
