@@ -203,19 +203,23 @@ fn what_runs_is_adopted_and_only_released_images_pass_the_gate() {
 }
 
 #[test]
-fn a_dry_run_that_is_taken_away_is_lost_and_fires_the_alert() {
+fn a_dry_run_that_is_taken_away_before_it_began_says_so_and_fires_the_alert() {
     let shop = Shop::open(Cluster::get(), "alert", &present());
     shop.migrate("orders:v1", &json!({}));
     shop.says(15, "Stalled", "True", "SecretNotFound");
     shop.namespace.kubectl(&["delete", "jobs", "--all"]);
-    shop.says(15, "DryRunPassed", "False", "DryRunLost");
+    let message = shop.says(15, "DryRunPassed", "False", "Environment");
+    assert!(
+        message.contains("the command was not started: its Job is gone"),
+        "{message}"
+    );
     let metrics = shop.namespace.wait(10, "the metrics follow", || {
         let metrics = shop.metrics();
         metrics
-            .contains("reason=\"DryRunLost\",status=\"False\",type=\"DryRunPassed\"")
+            .contains("reason=\"Environment\",status=\"False\",type=\"DryRunPassed\"")
             .then_some(metrics)
     });
-    alerts::dry_run_alert_fires(&metrics, &shop.namespace.name, "DryRunLost");
+    alerts::dry_run_alert_fires(&metrics, &shop.namespace.name, "Environment");
 }
 
 #[test]
