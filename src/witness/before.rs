@@ -112,33 +112,21 @@ impl Before {
                 ..Ledger::default()
             };
         };
-        let sequences = was
-            .sequences
-            .iter()
-            .filter_map(|(name, before)| {
-                let after = now.sequences.get(name)?;
-                (after != before).then(|| SequenceMoved {
-                    name: name.clone(),
-                    before: *before,
-                    after: *after,
-                })
-            })
-            .collect();
-        let tables = was
-            .tables
-            .iter()
-            .filter_map(|(name, before)| {
-                let after = now.tables.get(name)?;
-                (after != before).then(|| HintsMoved {
-                    name: name.clone(),
-                    before: before.clone(),
-                    after: after.clone(),
-                })
-            })
-            .collect();
         Ledger {
-            sequences,
-            tables,
+            sequences: moved(&was.sequences, &now.sequences)
+                .map(|(name, before, after)| SequenceMoved {
+                    name,
+                    before,
+                    after,
+                })
+                .collect(),
+            tables: moved(&was.tables, &now.tables)
+                .map(|(name, before, after)| HintsMoved {
+                    name,
+                    before,
+                    after,
+                })
+                .collect(),
             wal_bytes: now
                 .wal
                 .zip(was.wal)
@@ -147,4 +135,15 @@ impl Before {
             standbys: now.standbys,
         }
     }
+}
+
+/// What is there at both times and not the same, with what it was and what it is.
+fn moved<T: Clone + PartialEq>(
+    was: &BTreeMap<String, T>,
+    now: &BTreeMap<String, T>,
+) -> impl Iterator<Item = (String, T, T)> {
+    was.iter().filter_map(|(name, before)| {
+        let after = now.get(name).filter(|after| *after != before)?;
+        Some((name.clone(), before.clone(), after.clone()))
+    })
 }

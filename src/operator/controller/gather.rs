@@ -16,7 +16,7 @@ use super::last_seen::Awaited;
 use super::{Context, ControllerError};
 use crate::api::{JobRecord, LABEL_MIGRATION, Migration, Run};
 use crate::operator::pipeline::{
-    AppPod, KeptMap, ObservedJob, Problem, RunPod, StoredReport, Unfetched, World,
+    AppPod, KeptMap, ObservedJob, Problem, StoredReport, Unfetched, World,
 };
 use crate::operator::resources::{is_owned, unpack_report};
 
@@ -186,7 +186,7 @@ pub(super) async fn gather(
             reports.insert(job, report);
         }
     }
-    let awaited = run.and_then(|run| awaited(run, &jobs.items, &pods.items));
+    let awaited = run.and_then(|run| awaited(run, &observed, &pods.items));
     let gone = context.last_seen.of(namespace, name, awaited);
     let failures = context.memory.of(namespace, name, run);
     Ok(Some(World {
@@ -213,21 +213,21 @@ pub(super) async fn gather(
 }
 
 /// The pod whose end is not on record yet, and that is not there, or without its Job.
-fn awaited<'a>(run: &'a Run, jobs: &[Job], pods: &[Pod]) -> Option<Awaited<'a>> {
-    let has_job = |record: &JobRecord| {
+fn awaited<'a>(run: &'a Run, jobs: &[ObservedJob], pods: &[Pod]) -> Option<Awaited<'a>> {
+    let job_of = |record: &JobRecord| {
         let mut jobs = jobs.iter();
-        jobs.any(|job| record.uid.is_some() && job.uid() == record.uid)
+        jobs.find(|job| record.uid.as_ref() == Some(&job.uid))
     };
     let unknown = |record: &&JobRecord| record.outcome.is_none();
     if let Some(upgrade) = &run.upgrade {
         let uid = Some(upgrade).filter(unknown)?.pod.as_deref()?;
         let there = pods.iter().any(|pod| pod.uid().as_deref() == Some(uid));
-        return (!there || !has_job(upgrade)).then_some(Awaited::Pod(uid));
+        return (!there || job_of(upgrade).is_none()).then_some(Awaited::Pod(uid));
     }
     let dry_run = run.dry_run.as_ref().filter(unknown)?;
-    let job = dry_run.uid.as_deref()?;
-    let there = pods.iter().any(|pod| RunPod::read(pod).job == job);
-    (!there || !has_job(dry_run)).then_some(Awaited::OfJob(job))
+    let uid = dry_run.uid.as_deref()?;
+    let there = job_of(dry_run).is_some_and(|job| job.pod.is_some());
+    (!there).then_some(Awaited::OfJob(uid))
 }
 
 fn stored(map: &ConfigMap) -> Option<StoredReport> {

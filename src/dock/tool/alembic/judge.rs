@@ -416,15 +416,20 @@ mod tests {
         );
     }
 
+    /// What is known of an upgrade that failed before its first statement.
+    fn failed(before: &BTreeMap<String, VersionTable>, unlocated: bool) -> Seen<'_> {
+        Seen {
+            before,
+            after: None,
+            statements: &[],
+            unlocated,
+        }
+    }
+
     #[test]
     fn after_a_failure_the_target_says_what_was_pending() {
         let before = tables(&[("public.alembic_version", &["bb"])]);
-        let seen = Seen {
-            before: &before,
-            after: None,
-            statements: &[],
-            unlocated: false,
-        };
+        let seen = failed(&before, false);
         let (section, _) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(section.pending.len(), 1);
         assert_eq!(section.pending[0].revision, "cc");
@@ -435,12 +440,7 @@ mod tests {
     #[test]
     fn the_only_version_table_may_be_another_applications() {
         let before = tables(&[("billing.alembic_version", &["b9"])]);
-        let seen = Seen {
-            before: &before,
-            after: None,
-            statements: &[],
-            unlocated: false,
-        };
+        let seen = failed(&before, false);
         let (section, findings) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(codes(&findings), []);
         assert_eq!(section.pending.len(), 3, "none of ours was applied");
@@ -449,12 +449,7 @@ mod tests {
     #[test]
     fn a_revision_that_the_code_does_not_have_is_an_error() {
         let before = tables(&[("public.alembic_version", &["zz"])]);
-        let seen = Seen {
-            before: &before,
-            after: None,
-            statements: &[],
-            unlocated: true,
-        };
+        let seen = failed(&before, true);
         let (section, findings) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(codes(&findings), [("UnknownRevision", Severity::Error)]);
         assert!(
@@ -471,12 +466,7 @@ mod tests {
             ("billing.alembic_version", &["b9"]),
             ("public.versions", &["aa"]),
         ]);
-        let seen = Seen {
-            before: &before,
-            after: None,
-            statements: &[],
-            unlocated: false,
-        };
+        let seen = failed(&before, false);
         let (section, findings) = judge(&linear(), Some("head"), Some(seen), |_| None);
         assert_eq!(codes(&findings), [("SeveralVersionTables", Severity::Info)]);
         assert_eq!(section.tables, ["public.versions"]);
